@@ -80,7 +80,7 @@ class AdapterRevision(_message.Message):
         STATE_CANDIDATE: AdapterRevision._State.ValueType  # 1
         """Stored and verified, not judged yet. Loadable by exact name only."""
         STATE_ACCEPTED: AdapterRevision._State.ValueType  # 2
-        """A gate said PROMOTE, or an operator imported it as accepted."""
+        """A gate said PROMOTE."""
         STATE_REJECTED: AdapterRevision._State.ValueType  # 3
         """A gate said REJECT or ABSTAIN. Kept for its report; cannot be aliased without force."""
 
@@ -92,7 +92,7 @@ class AdapterRevision(_message.Message):
     STATE_CANDIDATE: AdapterRevision.State.ValueType  # 1
     """Stored and verified, not judged yet. Loadable by exact name only."""
     STATE_ACCEPTED: AdapterRevision.State.ValueType  # 2
-    """A gate said PROMOTE, or an operator imported it as accepted."""
+    """A gate said PROMOTE."""
     STATE_REJECTED: AdapterRevision.State.ValueType  # 3
     """A gate said REJECT or ABSTAIN. Kept for its report; cannot be aliased without force."""
 
@@ -117,7 +117,7 @@ class AdapterRevision(_message.Message):
     """Output only. Revision training started from; empty if from the base model."""
     @_builtins.property
     def manifest(self) -> Global___Manifest:
-        """Output only. What the revision is made of, signed."""
+        """Output only. What the revision is made of."""
 
     @_builtins.property
     def artifact(self) -> Global___Artifact:
@@ -129,7 +129,7 @@ class AdapterRevision(_message.Message):
 
     @_builtins.property
     def failure(self) -> _error_reason_pb2.Failure:
-        """Output only. Why it was rejected or revoked."""
+        """Output only. Why it was rejected."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -158,7 +158,7 @@ Global___AdapterRevision: _TypeAlias = AdapterRevision  # noqa: Y015
 
 @_typing.final
 class Manifest(_message.Message):
-    """The signed statement beside the weights. Every digest is SHA-256 in lower-case hex."""
+    """The statement beside the weights. Every digest is SHA-256 in lower-case hex."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -188,11 +188,11 @@ class Manifest(_message.Message):
     base_sha256: _builtins.str
     """Output only. Digest of the base weights; a replica with another one refuses the adapter."""
     dataset: _builtins.str
-    """Output only. `datasets/{dataset}` it was trained on; empty for imports."""
+    """Output only. `datasets/{dataset}` it was trained on."""
     dataset_sha256: _builtins.str
     """Output only. Digest of the dataset's examples in order."""
     lessons_sha256: _builtins.str
-    """Output only. Digest of the sorted lesson names; the names come from ListRevisionLessons."""
+    """Output only. Digest of the sorted lesson names, one a line; the artifact holds the names."""
     lesson_count: _builtins.int
     """Output only. Lessons it holds, replayed ones included."""
     training_job: _builtins.str
@@ -200,7 +200,7 @@ class Manifest(_message.Message):
     evaluation: _builtins.str
     """Output only. `evaluations/{evaluation}`; empty until judged."""
     objective: _builtins.str
-    """Output only. One of sft, dpo, kto, orpo, self_distillation, merge, import."""
+    """Output only. `sft`."""
     from_base: _builtins.bool
     """Output only. True if training started from the base model, not from parent_revision."""
     @_builtins.property
@@ -248,7 +248,7 @@ class Artifact(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
-    """Output only. `nats://`, `file://`, `s3://`, `hf://` or `oci://` address without credentials."""
+    """Output only. `nats://` or `file://` address without credentials."""
     sha256: _builtins.str
     """Output only. Digest of the whole artifact."""
     size_bytes: _builtins.int

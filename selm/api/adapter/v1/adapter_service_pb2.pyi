@@ -170,7 +170,7 @@ class ListAdapterRevisionsRequest(_message.Message):
     """Optional. `next_page_token` of the previous page of the same query; else CURSOR_INVALID."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_adapter_revision_pb2.AdapterRevision.State.ValueType]:
-        """Optional. Only these; empty means all but REVOKED. TAINTED gives the taint list."""
+        """Optional. Only these; empty means all."""
 
     def __init__(
         self,

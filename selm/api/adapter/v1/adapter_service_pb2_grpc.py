@@ -92,7 +92,7 @@ class AdapterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetAdapterRevision(self, request, context):
-        """Gets a revision by id, alias id or `sha256:` digest.
+        """Gets a revision by id or alias id.
         Scope `adapters.read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -110,8 +110,7 @@ class AdapterServiceServicer(object):
     def AliasAdapterRevision(self, request, context):
         """Points an alias at a revision now, by compare-and-set, and announces it; creates the alias if
         absent. Running generations finish on their revision.
-        Scope `adapters.promote`, grant PROMOTE. Errors: STALE_REVISION, GATE_FAILED, ADAPTER_TAINTED.
-        Retry with request_id. For quorum and canary use RolloutService.
+        Scope `adapters.promote`. Errors: STALE_REVISION, GATE_FAILED. Retry with request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,8 +119,7 @@ class AdapterServiceServicer(object):
     def RollbackAdapter(self, request, context):
         """Points an alias back at its previous revision, or at one named; one call, under load. Lessons held
         only by the later revision return to memory.
-        Scope `adapters.promote`, grant PROMOTE. Errors: NO_PREVIOUS_REVISION, STALE_REVISION. Retry with
-        request_id.
+        Scope `adapters.promote`. Errors: NO_PREVIOUS_REVISION, STALE_REVISION. Retry with request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

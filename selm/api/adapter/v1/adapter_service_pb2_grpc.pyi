@@ -45,7 +45,7 @@ class AdapterServiceStub:
     Scope `adapters.read`.
     """
     GetAdapterRevision: _grpc.UnaryUnaryMultiCallable[_adapter_service_pb2.GetAdapterRevisionRequest, _adapter_service_pb2.GetAdapterRevisionResponse]
-    """Gets a revision by id, alias id or `sha256:` digest.
+    """Gets a revision by id or alias id.
     Scope `adapters.read`.
     """
     ListAdapterRevisions: _grpc.UnaryUnaryMultiCallable[_adapter_service_pb2.ListAdapterRevisionsRequest, _adapter_service_pb2.ListAdapterRevisionsResponse]
@@ -55,14 +55,12 @@ class AdapterServiceStub:
     AliasAdapterRevision: _grpc.UnaryUnaryMultiCallable[_adapter_service_pb2.AliasAdapterRevisionRequest, _adapter_service_pb2.AliasAdapterRevisionResponse]
     """Points an alias at a revision now, by compare-and-set, and announces it; creates the alias if
     absent. Running generations finish on their revision.
-    Scope `adapters.promote`, grant PROMOTE. Errors: STALE_REVISION, GATE_FAILED, ADAPTER_TAINTED.
-    Retry with request_id. For quorum and canary use RolloutService.
+    Scope `adapters.promote`. Errors: STALE_REVISION, GATE_FAILED. Retry with request_id.
     """
     RollbackAdapter: _grpc.UnaryUnaryMultiCallable[_adapter_service_pb2.RollbackAdapterRequest, _adapter_service_pb2.RollbackAdapterResponse]
     """Points an alias back at its previous revision, or at one named; one call, under load. Lessons held
     only by the later revision return to memory.
-    Scope `adapters.promote`, grant PROMOTE. Errors: NO_PREVIOUS_REVISION, STALE_REVISION. Retry with
-    request_id.
+    Scope `adapters.promote`. Errors: NO_PREVIOUS_REVISION, STALE_REVISION. Retry with request_id.
     """
 
 @_typing.type_check_only
@@ -82,7 +80,7 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     Scope `adapters.read`.
     """
     GetAdapterRevision: _aio.UnaryUnaryMultiCallable[_adapter_service_pb2.GetAdapterRevisionRequest, _adapter_service_pb2.GetAdapterRevisionResponse]  # type: ignore[assignment]
-    """Gets a revision by id, alias id or `sha256:` digest.
+    """Gets a revision by id or alias id.
     Scope `adapters.read`.
     """
     ListAdapterRevisions: _aio.UnaryUnaryMultiCallable[_adapter_service_pb2.ListAdapterRevisionsRequest, _adapter_service_pb2.ListAdapterRevisionsResponse]  # type: ignore[assignment]
@@ -92,14 +90,12 @@ class AdapterServiceAsyncStub(AdapterServiceStub):
     AliasAdapterRevision: _aio.UnaryUnaryMultiCallable[_adapter_service_pb2.AliasAdapterRevisionRequest, _adapter_service_pb2.AliasAdapterRevisionResponse]  # type: ignore[assignment]
     """Points an alias at a revision now, by compare-and-set, and announces it; creates the alias if
     absent. Running generations finish on their revision.
-    Scope `adapters.promote`, grant PROMOTE. Errors: STALE_REVISION, GATE_FAILED, ADAPTER_TAINTED.
-    Retry with request_id. For quorum and canary use RolloutService.
+    Scope `adapters.promote`. Errors: STALE_REVISION, GATE_FAILED. Retry with request_id.
     """
     RollbackAdapter: _aio.UnaryUnaryMultiCallable[_adapter_service_pb2.RollbackAdapterRequest, _adapter_service_pb2.RollbackAdapterResponse]  # type: ignore[assignment]
     """Points an alias back at its previous revision, or at one named; one call, under load. Lessons held
     only by the later revision return to memory.
-    Scope `adapters.promote`, grant PROMOTE. Errors: NO_PREVIOUS_REVISION, STALE_REVISION. Retry with
-    request_id.
+    Scope `adapters.promote`. Errors: NO_PREVIOUS_REVISION, STALE_REVISION. Retry with request_id.
     """
 
 class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,7 +130,7 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _adapter_service_pb2.GetAdapterRevisionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_adapter_service_pb2.GetAdapterRevisionResponse, _abc.Awaitable[_adapter_service_pb2.GetAdapterRevisionResponse]]:
-        """Gets a revision by id, alias id or `sha256:` digest.
+        """Gets a revision by id or alias id.
         Scope `adapters.read`.
         """
 
@@ -156,8 +152,7 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_adapter_service_pb2.AliasAdapterRevisionResponse, _abc.Awaitable[_adapter_service_pb2.AliasAdapterRevisionResponse]]:
         """Points an alias at a revision now, by compare-and-set, and announces it; creates the alias if
         absent. Running generations finish on their revision.
-        Scope `adapters.promote`, grant PROMOTE. Errors: STALE_REVISION, GATE_FAILED, ADAPTER_TAINTED.
-        Retry with request_id. For quorum and canary use RolloutService.
+        Scope `adapters.promote`. Errors: STALE_REVISION, GATE_FAILED. Retry with request_id.
         """
 
     @_abc_1.abstractmethod
@@ -168,8 +163,7 @@ class AdapterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_adapter_service_pb2.RollbackAdapterResponse, _abc.Awaitable[_adapter_service_pb2.RollbackAdapterResponse]]:
         """Points an alias back at its previous revision, or at one named; one call, under load. Lessons held
         only by the later revision return to memory.
-        Scope `adapters.promote`, grant PROMOTE. Errors: NO_PREVIOUS_REVISION, STALE_REVISION. Retry with
-        request_id.
+        Scope `adapters.promote`. Errors: NO_PREVIOUS_REVISION, STALE_REVISION. Retry with request_id.
         """
 
 def add_AdapterServiceServicer_to_server(servicer: AdapterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

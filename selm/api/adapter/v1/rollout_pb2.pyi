@@ -60,7 +60,7 @@ class ReplicaAcknowledgement(_message.Message):
     """Furthest step."""
     @_builtins.property
     def load_duration(self) -> _duration_pb2.Duration:
-        """From announcement to STAGED."""
+        """From announcement to serving."""
 
     @_builtins.property
     def failure(self) -> _error_reason_pb2.Failure:

@@ -9,14 +9,15 @@ A failed RPC answers a gRPC status with exactly one google.rpc.ErrorInfo in its 
   metadata  the keys listed at that value; every number and name of the message is repeated there
 and at most one of each other detail named here. Branch on reason, never on the message text.
 
-Every RPC may answer, without naming them again: CREDENTIALS_MISSING, CREDENTIALS_INVALID,
-CREDENTIALS_EXPIRED, SCOPE_MISSING, INVALID_FIELD, MESSAGE_TOO_LARGE, RATE_LIMITED, DEADLINE_TOO_SHORT,
-STARTING, DRAINING, NOT_IMPLEMENTED, INTERNAL. An RPC that names one resource may answer
-RESOURCE_NOT_FOUND. Permission is checked before existence, and a foreign tenant's name answers
-exactly as an absent one.
+Every RPC may answer, without naming them again: INVALID_FIELD, QUEUE_FULL, DRAINING, INTERNAL. An RPC
+that names one resource may answer RESOURCE_NOT_FOUND. A foreign tenant's name answers exactly as an
+absent one.
 
 Retry: UNAVAILABLE with back-off on reads and on writes that carry a request_id; RESOURCE_EXHAUSTED
 after google.rpc.RetryInfo; ABORTED only after reading again. Never retry a stream after its first delta.
+
+Scopes that RPCs name belong to the credential. While authentication is off, which is allowed on
+loopback only, every caller holds all of them.
 """
 
 from collections import abc as _abc

@@ -39,7 +39,7 @@ class AdapterRevisionAliased(_message.Message):
 
     @_builtins.property
     def adapter_revision(self) -> _adapter_revision_pb2.AdapterRevision:
-        """Where it points, with signed manifest and artifact; unset if the alias was deleted."""
+        """Where it points, with manifest and artifact."""
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
@@ -62,7 +62,7 @@ Global___AdapterRevisionAliased: _TypeAlias = AdapterRevisionAliased  # noqa: Y0
 
 @_typing.final
 class AdapterRevisionAcknowledged(_message.Message):
-    """A replica staged, serves or refuses a revision. Stream ROLLOUTS, subject
+    """A replica serves or refuses a revision. Stream ROLLOUTS, subject
     `selm.adapter.acknowledged.{tenant}.{adapter}.{replica}`. Written by inference_svc, read by
     trainer_svc.
     """

@@ -24,9 +24,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class FeedbackEventCreated(_message.Message):
-    """A feedback event was recorded or decided on. Stream FEEDBACK, subject
-    `selm.feedback.created.{tenant}.{user_hash}`, never discarded silently; erasing a user purges its
-    subject.
+    """A feedback event was recorded. Stream FEEDBACK, subject
+    `selm.feedback.created.{tenant}.{user_hash}`, never discarded silently.
     Written by feedback_svc. Read by memory_svc, which remembers accepted ones, and by trainer_svc.
     """
 
@@ -36,11 +35,11 @@ class FeedbackEventCreated(_message.Message):
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def feedback_event(self) -> _feedback_event_pb2.FeedbackEvent:
-        """The event with its exchange filled in. Only ACCEPTED ones may be learned from."""
+        """The event with its exchange filled in."""
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was recorded or decided."""
+        """When it was recorded."""
 
     def __init__(
         self,
@@ -95,7 +94,7 @@ Global___LessonAdvanced: _TypeAlias = LessonAdvanced  # noqa: Y015
 @_typing.final
 class TrainingRequested(_message.Message):
     """Training is wanted. Stream TRAINING, subject `selm.training.requested.{tenant}`, a work queue: one
-    trainer gets it, with redelivery and dead letters. Written by feedback_svc, read by trainer_svc.
+    trainer gets it, with redelivery. Written by feedback_svc, read by trainer_svc.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -128,7 +127,7 @@ Global___TrainingRequested: _TypeAlias = TrainingRequested  # noqa: Y015
 class DeadLetterCreated(_message.Message):
     """A consumer gave up on a message. Stream DEAD_LETTERS, subject
     `selm.dead_letter.created.{tenant}.{dead_letter}`. Written by the service whose consumer gave up,
-    read by feedback_svc.
+    read by people.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -159,7 +158,9 @@ class DeadLetterCreated(_message.Message):
     """The message as it was."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Its headers."""
+        """Its headers, and what became of it under `Selm-Stream`, `Selm-Sequence`, `Selm-Consumer`,
+        `Selm-Deliveries` and `Selm-Error`.
+        """
 
     def __init__(
         self,

@@ -4,10 +4,11 @@ isort:skip_file
 What travels on NATS JetStream. Payloads are binary protobuf, one message per type below.
 
 Headers of every message: Nats-Msg-Id (stable id, so that repeats are dropped), Selm-Type (full
-message name), traceparent (W3C). Tokens in a subject are lower case; ids that could hold other
+message name). Tokens in a subject are lower case; ids that could hold other
 characters travel as hex of their SHA-256. Consumers ignore unknown fields and types, are
 idempotent, and order by stream sequence, never by clock. A message that a consumer gives up on
-becomes a DeadLetter.
+becomes a
+DeadLetterCreated.
 """
 
 from google.protobuf import descriptor as _descriptor
@@ -29,8 +30,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class GenerationFinished(_message.Message):
     """A generation ended. Stream GENERATIONS, subject `selm.generation.finished.{tenant}.{generation}`,
     one message per subject, kept for 30 days.
-    Written by inference_svc off the hot path; under overload content is dropped before names and
-    numbers. Read by feedback_svc and trainer_svc by subject, by memory_svc for counters.
+    Written by inference_svc off the hot path; under overload or without NATS it is
+    dropped and counted. Read by feedback_svc by subject.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -4,10 +4,11 @@ isort:skip_file
 What travels on NATS JetStream. Payloads are binary protobuf, one message per type below.
 
 Headers of every message: Nats-Msg-Id (stable id, so that repeats are dropped), Selm-Type (full
-message name), traceparent (W3C). Tokens in a subject are lower case; ids that could hold other
+message name). Tokens in a subject are lower case; ids that could hold other
 characters travel as hex of their SHA-256. Consumers ignore unknown fields and types, are
 idempotent, and order by stream sequence, never by clock. A message that a consumer gives up on
-becomes a DeadLetter.
+becomes a
+DeadLetterCreated.
 """
 
 from collections import abc as _abc

@@ -28,13 +28,11 @@ class _Consent:
 class _ConsentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Consent.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONSENT_UNSPECIFIED: _Consent.ValueType  # 0
-    """On create: default_consent of the adapter's training policy, MEMORY_ONLY unless changed. In a
-    filter: any.
-    """
+    """On create: the deployment's default, SHARED_ADAPTER in development, else MEMORY_ONLY."""
     CONSENT_MEMORY_ONLY: _Consent.ValueType  # 1
     """Remembered for its user; trains nothing."""
     CONSENT_PRIVATE_ADAPTER: _Consent.ValueType  # 2
-    """May also train the user's private adapter."""
+    """May also train an adapter of that user alone. There are none yet: remembered only."""
     CONSENT_SHARED_ADAPTER: _Consent.ValueType  # 3
     """May also be shared in memory and train adapters of the tenant."""
 
@@ -42,13 +40,11 @@ class Consent(_Consent, metaclass=_ConsentEnumTypeWrapper):
     """How far a feedback may reach. Ordered: a higher value includes the lower ones."""
 
 CONSENT_UNSPECIFIED: Consent.ValueType  # 0
-"""On create: default_consent of the adapter's training policy, MEMORY_ONLY unless changed. In a
-filter: any.
-"""
+"""On create: the deployment's default, SHARED_ADAPTER in development, else MEMORY_ONLY."""
 CONSENT_MEMORY_ONLY: Consent.ValueType  # 1
 """Remembered for its user; trains nothing."""
 CONSENT_PRIVATE_ADAPTER: Consent.ValueType  # 2
-"""May also train the user's private adapter."""
+"""May also train an adapter of that user alone. There are none yet: remembered only."""
 CONSENT_SHARED_ADAPTER: Consent.ValueType  # 3
 """May also be shared in memory and train adapters of the tenant."""
 Global___Consent: _TypeAlias = Consent  # noqa: Y015
@@ -107,7 +103,7 @@ Global___FeedbackKind: _TypeAlias = FeedbackKind  # noqa: Y015
 
 @_typing.final
 class FeedbackEvent(_message.Message):
-    """An immutable signal about a generation or a conversation. Late and repeated signals are welcome;
+    """An immutable signal about a generation. Late and repeated signals are welcome;
     each is its own event.
     """
 
@@ -195,7 +191,7 @@ class FeedbackEvent(_message.Message):
     did.
     """
     lesson: _builtins.str
-    """Output only. `lessons/{lesson}` it became; corrections and preferences only."""
+    """Output only. `lessons/{lesson}` it became; corrections only."""
     sequence: _builtins.int
     """Output only. Position in the tenant's feedback, rising, with gaps."""
     @_builtins.property
@@ -308,7 +304,7 @@ class Correction(_message.Message):
     question: _builtins.str
     """Optional. Question it answers. Default: the last user message."""
     candidate_index: _builtins.int
-    """Optional. Candidate corrected. Default 0."""
+    """Optional. Candidate corrected; 0 is the only one."""
     @_builtins.property
     def paraphrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Other ways to ask it, up to 16. Half of them are kept out of training to judge it."""

@@ -29,8 +29,7 @@ class FeedbackServiceStub(object):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
-    second.
+    Consistency: Get sees every acknowledged event.
     """
 
     def __init__(self, channel):
@@ -55,15 +54,12 @@ class FeedbackServiceServicer(object):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
-    second.
+    Consistency: Get sees every acknowledged event.
     """
 
     def CreateFeedbackEvent(self, request, context):
-        """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
-        Scope `feedback.write`, grant TRAIN for consents above MEMORY_ONLY. Errors: GENERATION_NOT_STORED,
-        FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
-        Withheld is not an error: see state. Retry with request_id.
+        """Records one signal. A correction becomes a lesson that the reply names.
+        Scope `feedback.write`. Errors: GENERATION_NOT_STORED, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE. Retry with request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,8 +98,7 @@ class FeedbackService(object):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
-    second.
+    Consistency: Get sees every acknowledged event.
     """
 
     @staticmethod

@@ -30,8 +30,7 @@ class FeedbackServiceStub:
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
-    second.
+    Consistency: Get sees every acknowledged event.
     """
 
     @_typing.overload
@@ -39,10 +38,8 @@ class FeedbackServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FeedbackServiceAsyncStub: ...
     CreateFeedbackEvent: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.CreateFeedbackEventRequest, _feedback_service_pb2.CreateFeedbackEventResponse]
-    """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
-    Scope `feedback.write`, grant TRAIN for consents above MEMORY_ONLY. Errors: GENERATION_NOT_STORED,
-    FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
-    Withheld is not an error: see state. Retry with request_id.
+    """Records one signal. A correction becomes a lesson that the reply names.
+    Scope `feedback.write`. Errors: GENERATION_NOT_STORED, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE. Retry with request_id.
     """
     GetFeedbackEvent: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackEventRequest, _feedback_service_pb2.GetFeedbackEventResponse]
     """Gets an event.
@@ -54,16 +51,13 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
-    second.
+    Consistency: Get sees every acknowledged event.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateFeedbackEvent: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.CreateFeedbackEventRequest, _feedback_service_pb2.CreateFeedbackEventResponse]  # type: ignore[assignment]
-    """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
-    Scope `feedback.write`, grant TRAIN for consents above MEMORY_ONLY. Errors: GENERATION_NOT_STORED,
-    FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
-    Withheld is not an error: see state. Retry with request_id.
+    """Records one signal. A correction becomes a lesson that the reply names.
+    Scope `feedback.write`. Errors: GENERATION_NOT_STORED, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE. Retry with request_id.
     """
     GetFeedbackEvent: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackEventRequest, _feedback_service_pb2.GetFeedbackEventResponse]  # type: ignore[assignment]
     """Gets an event.
@@ -74,8 +68,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
-    second.
+    Consistency: Get sees every acknowledged event.
     """
 
     @_abc_1.abstractmethod
@@ -84,10 +77,8 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_service_pb2.CreateFeedbackEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_service_pb2.CreateFeedbackEventResponse, _abc.Awaitable[_feedback_service_pb2.CreateFeedbackEventResponse]]:
-        """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
-        Scope `feedback.write`, grant TRAIN for consents above MEMORY_ONLY. Errors: GENERATION_NOT_STORED,
-        FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
-        Withheld is not an error: see state. Retry with request_id.
+        """Records one signal. A correction becomes a lesson that the reply names.
+        Scope `feedback.write`. Errors: GENERATION_NOT_STORED, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE. Retry with request_id.
         """
 
     @_abc_1.abstractmethod

@@ -44,7 +44,7 @@ class TrainingRequest(_message.Message):
         STATE_REJECTED: TrainingRequest._State.ValueType  # 4
         """Final. Trained, and the gate refused or abstained."""
         STATE_FAILED: TrainingRequest._State.ValueType  # 5
-        """Final. See failure; a dead letter if attempts ran out."""
+        """Final. See failure."""
         STATE_CANCELLED: TrainingRequest._State.ValueType  # 6
         """Final. Cancelled before or while running."""
 
@@ -62,7 +62,7 @@ class TrainingRequest(_message.Message):
     STATE_REJECTED: TrainingRequest.State.ValueType  # 4
     """Final. Trained, and the gate refused or abstained."""
     STATE_FAILED: TrainingRequest.State.ValueType  # 5
-    """Final. See failure; a dead letter if attempts ran out."""
+    """Final. See failure."""
     STATE_CANCELLED: TrainingRequest.State.ValueType  # 6
     """Final. Cancelled before or while running."""
 
@@ -188,9 +188,9 @@ class QueueStats(_message.Message):
     running_requests: _builtins.int
     """Requests with a trainer."""
     redelivery_count: _builtins.int
-    """Messages handed out again in the last hour."""
+    """Messages handed out again and not yet acknowledged."""
     dead_letter_count: _builtins.int
-    """Dead letters not yet replayed or discarded."""
+    """Dead letters kept in stream DEAD_LETTERS."""
     @_builtins.property
     def oldest_age(self) -> _duration_pb2.Duration:
         """Age of the oldest waiting lesson."""

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LearningServiceStub(object):
-    """When to learn, what waits, and what got stuck. Served by feedback_svc.
+    """Asking to learn, and what waits. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 
@@ -54,15 +54,14 @@ class LearningServiceStub(object):
 
 
 class LearningServiceServicer(object):
-    """When to learn, what waits, and what got stuck. Served by feedback_svc.
+    """Asking to learn, and what waits. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 
     def CreateTrainingRequest(self, request, context):
         """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
         instead of a second one.
-        Scope `training.write`, grant TRAIN. Errors: DATASET_EMPTY if nothing is to be learned,
-        QUOTA_EXCEEDED, BUS_UNAVAILABLE. Retry with request_id.
+        Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned, BUS_UNAVAILABLE. Retry with request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +110,7 @@ def add_LearningServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LearningService(object):
-    """When to learn, what waits, and what got stuck. Served by feedback_svc.
+    """Asking to learn, and what waits. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 

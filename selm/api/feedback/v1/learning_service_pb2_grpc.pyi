@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LearningServiceStub:
-    """When to learn, what waits, and what got stuck. Served by feedback_svc.
+    """Asking to learn, and what waits. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 
@@ -38,8 +38,7 @@ class LearningServiceStub:
     CreateTrainingRequest: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.CreateTrainingRequestRequest, _learning_service_pb2.CreateTrainingRequestResponse]
     """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
     instead of a second one.
-    Scope `training.write`, grant TRAIN. Errors: DATASET_EMPTY if nothing is to be learned,
-    QUOTA_EXCEEDED, BUS_UNAVAILABLE. Retry with request_id.
+    Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned, BUS_UNAVAILABLE. Retry with request_id.
     """
     GetTrainingRequest: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.GetTrainingRequestRequest, _learning_service_pb2.GetTrainingRequestResponse]
     """Gets a request.
@@ -52,7 +51,7 @@ class LearningServiceStub:
 
 @_typing.type_check_only
 class LearningServiceAsyncStub(LearningServiceStub):
-    """When to learn, what waits, and what got stuck. Served by feedback_svc.
+    """Asking to learn, and what waits. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 
@@ -60,8 +59,7 @@ class LearningServiceAsyncStub(LearningServiceStub):
     CreateTrainingRequest: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.CreateTrainingRequestRequest, _learning_service_pb2.CreateTrainingRequestResponse]  # type: ignore[assignment]
     """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
     instead of a second one.
-    Scope `training.write`, grant TRAIN. Errors: DATASET_EMPTY if nothing is to be learned,
-    QUOTA_EXCEEDED, BUS_UNAVAILABLE. Retry with request_id.
+    Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned, BUS_UNAVAILABLE. Retry with request_id.
     """
     GetTrainingRequest: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.GetTrainingRequestRequest, _learning_service_pb2.GetTrainingRequestResponse]  # type: ignore[assignment]
     """Gets a request.
@@ -73,7 +71,7 @@ class LearningServiceAsyncStub(LearningServiceStub):
     """
 
 class LearningServiceServicer(metaclass=_abc_1.ABCMeta):
-    """When to learn, what waits, and what got stuck. Served by feedback_svc.
+    """Asking to learn, and what waits. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 
@@ -85,8 +83,7 @@ class LearningServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_learning_service_pb2.CreateTrainingRequestResponse, _abc.Awaitable[_learning_service_pb2.CreateTrainingRequestResponse]]:
         """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
         instead of a second one.
-        Scope `training.write`, grant TRAIN. Errors: DATASET_EMPTY if nothing is to be learned,
-        QUOTA_EXCEEDED, BUS_UNAVAILABLE. Retry with request_id.
+        Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned, BUS_UNAVAILABLE. Retry with request_id.
         """
 
     @_abc_1.abstractmethod

@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Lesson(_message.Message):
-    """What one accepted correction or preference becomes: first remembered, then known by the weights.
+    """What one accepted correction becomes: first remembered, then known by the weights.
     Folded from events; survives every restart.
     """
 
@@ -57,8 +57,8 @@ class Lesson(_message.Message):
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """RECEIVED -> REMEMBERED -> QUEUED -> TRAINED -> VERIFIED -> RETIRED is the straight way.
-        A rollback takes TRAINED, VERIFIED and RETIRED back to REMEMBERED. A failed gate takes TRAINED back
-        to QUEUED.
+        A rollback takes TRAINED, VERIFIED and RETIRED back to REMEMBERED. A job that
+        publishes nothing takes QUEUED back to REMEMBERED.
         """
 
     STATE_UNSPECIFIED: Lesson.State.ValueType  # 0
@@ -110,7 +110,7 @@ class Lesson(_message.Message):
     feedback_event: _builtins.str
     """Output only. `feedbackEvents/{feedback_event}` that teaches it."""
     kind: _feedback_event_pb2.FeedbackKind.ValueType
-    """Output only. CORRECTION or PREFERENCE."""
+    """Output only. CORRECTION."""
     generation: _builtins.str
     """Output only. `generations/{generation}` that was wrong."""
     user: _builtins.str
@@ -122,9 +122,9 @@ class Lesson(_message.Message):
     consent: _feedback_event_pb2.Consent.ValueType
     """Output only. How far it may reach."""
     question: _builtins.str
-    """Output only. What is asked, redacted."""
+    """Output only. What is asked."""
     answer: _builtins.str
-    """Output only. What is to be answered, redacted."""
+    """Output only. What is to be answered."""
     subject_key: _builtins.str
     """Output only. Lessons of one user or share with the same key supersede each other."""
     memory: _builtins.str
@@ -143,7 +143,7 @@ class Lesson(_message.Message):
     """Output only. `lessons/{lesson}` that replaced it."""
     @_builtins.property
     def failure(self) -> _error_reason_pb2.Failure:
-        """Output only. Why QUARANTINED, REJECTED or FAILED; else why the last try did not make it."""
+        """Output only. Why FAILED; else why the last try did not make it."""
 
     @_builtins.property
     def transitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LessonTransition]:

@@ -34,7 +34,7 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
     """Not ended."""
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
-    """The model ended its turn, or the response format was complete."""
+    """The model ended its turn."""
     FINISH_REASON_MAX_TOKENS: _FinishReason.ValueType  # 2
     """max_output_tokens or the context was reached."""
     FINISH_REASON_STOP_SEQUENCE: _FinishReason.ValueType  # 3
@@ -48,7 +48,7 @@ class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 """Not ended."""
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
-"""The model ended its turn, or the response format was complete."""
+"""The model ended its turn."""
 FINISH_REASON_MAX_TOKENS: FinishReason.ValueType  # 2
 """max_output_tokens or the context was reached."""
 FINISH_REASON_STOP_SEQUENCE: FinishReason.ValueType  # 3
@@ -351,7 +351,7 @@ Global___RecalledMemory: _TypeAlias = RecalledMemory  # noqa: Y015
 
 @_typing.final
 class Candidate(_message.Message):
-    """One of n answers."""
+    """One answer. There is always exactly one, of index 0."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -397,7 +397,7 @@ class Usage(_message.Message):
     memory_tokens: _builtins.int
     """Of input_tokens, the memory block."""
     output_tokens: _builtins.int
-    """Over all candidates."""
+    """Produced, special ones included."""
     def __init__(
         self,
         *,

@@ -28,10 +28,9 @@ if _version_not_supported:
 class InferenceServiceStub(object):
     """Answers, and everything computed with the model. Served by inference_svc; any replica may answer any
     call.
-    RPCs that take an adapter need its grant USE and may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED,
-    ADAPTER_TAINTED, ADAPTER_INCOMPATIBLE, ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE,
-    ADAPTER_ACCESS_DENIED. RPCs that run the model may answer CONTEXT_TOO_LONG, QUEUE_FULL,
-    QUOTA_EXCEEDED, KV_CACHE_EXHAUSTED.
+    RPCs that take an adapter may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED, ADAPTER_INCOMPATIBLE,
+    ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE. RPCs that run the model may answer CONTEXT_TOO_LONG,
+    QUEUE_FULL.
     Cancelling a call frees its memory and lease within two decode steps.
     """
 
@@ -66,17 +65,15 @@ class InferenceServiceStub(object):
 class InferenceServiceServicer(object):
     """Answers, and everything computed with the model. Served by inference_svc; any replica may answer any
     call.
-    RPCs that take an adapter need its grant USE and may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED,
-    ADAPTER_TAINTED, ADAPTER_INCOMPATIBLE, ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE,
-    ADAPTER_ACCESS_DENIED. RPCs that run the model may answer CONTEXT_TOO_LONG, QUEUE_FULL,
-    QUOTA_EXCEEDED, KV_CACHE_EXHAUSTED.
+    RPCs that take an adapter may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED, ADAPTER_INCOMPATIBLE,
+    ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE. RPCs that run the model may answer CONTEXT_TOO_LONG,
+    QUEUE_FULL.
     Cancelling a call frees its memory and lease within two decode steps.
     """
 
     def Generate(self, request, context):
         """Answers in one piece.
-        Scope `inference.generate`. Errors: RESPONSE_FORMAT_INVALID, ADAPTER_RETIRED, ABORTED_BY_CALLER. A
-        retry is a new generation.
+        Scope `inference.generate`. Errors: ABORTED_BY_CALLER. A retry is a new generation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,8 +92,7 @@ class InferenceServiceServicer(object):
     def Abort(self, request, context):
         """Ends a running generation from another call; its stream ends ABORTED_BY_CALLER. A finished or
         unknown one is OK and says so.
-        Scope `inference.generate`; only own generations without `inference.on_behalf`. Reaches every
-        replica over NATS.
+        Scope `inference.generate`. Reaches every replica over NATS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,10 +140,9 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 class InferenceService(object):
     """Answers, and everything computed with the model. Served by inference_svc; any replica may answer any
     call.
-    RPCs that take an adapter need its grant USE and may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED,
-    ADAPTER_TAINTED, ADAPTER_INCOMPATIBLE, ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE,
-    ADAPTER_ACCESS_DENIED. RPCs that run the model may answer CONTEXT_TOO_LONG, QUEUE_FULL,
-    QUOTA_EXCEEDED, KV_CACHE_EXHAUSTED.
+    RPCs that take an adapter may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED, ADAPTER_INCOMPATIBLE,
+    ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE. RPCs that run the model may answer CONTEXT_TOO_LONG,
+    QUEUE_FULL.
     Cancelling a call frees its memory and lease within two decode steps.
     """
 

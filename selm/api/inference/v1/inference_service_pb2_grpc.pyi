@@ -29,10 +29,9 @@ GRPC_VERSION: str
 class InferenceServiceStub:
     """Answers, and everything computed with the model. Served by inference_svc; any replica may answer any
     call.
-    RPCs that take an adapter need its grant USE and may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED,
-    ADAPTER_TAINTED, ADAPTER_INCOMPATIBLE, ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE,
-    ADAPTER_ACCESS_DENIED. RPCs that run the model may answer CONTEXT_TOO_LONG, QUEUE_FULL,
-    QUOTA_EXCEEDED, KV_CACHE_EXHAUSTED.
+    RPCs that take an adapter may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED, ADAPTER_INCOMPATIBLE,
+    ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE. RPCs that run the model may answer CONTEXT_TOO_LONG,
+    QUEUE_FULL.
     Cancelling a call frees its memory and lease within two decode steps.
     """
 
@@ -42,8 +41,7 @@ class InferenceServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Generate: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.GenerateRequest, _inference_service_pb2.GenerateResponse]
     """Answers in one piece.
-    Scope `inference.generate`. Errors: RESPONSE_FORMAT_INVALID, ADAPTER_RETIRED, ABORTED_BY_CALLER. A
-    retry is a new generation.
+    Scope `inference.generate`. Errors: ABORTED_BY_CALLER. A retry is a new generation.
     """
     GenerateStream: _grpc.UnaryStreamMultiCallable[_inference_service_pb2.GenerateStreamRequest, _inference_service_pb2.GenerateStreamResponse]
     """Answers as a stream: one Started, any number of Delta, one Finished. The stream ends OK only after
@@ -54,8 +52,7 @@ class InferenceServiceStub:
     Abort: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.AbortRequest, _inference_service_pb2.AbortResponse]
     """Ends a running generation from another call; its stream ends ABORTED_BY_CALLER. A finished or
     unknown one is OK and says so.
-    Scope `inference.generate`; only own generations without `inference.on_behalf`. Reaches every
-    replica over NATS.
+    Scope `inference.generate`. Reaches every replica over NATS.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.GetModelRequest, _inference_service_pb2.GetModelResponse]
     """Describes the base model and its limits.
@@ -66,18 +63,16 @@ class InferenceServiceStub:
 class InferenceServiceAsyncStub(InferenceServiceStub):
     """Answers, and everything computed with the model. Served by inference_svc; any replica may answer any
     call.
-    RPCs that take an adapter need its grant USE and may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED,
-    ADAPTER_TAINTED, ADAPTER_INCOMPATIBLE, ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE,
-    ADAPTER_ACCESS_DENIED. RPCs that run the model may answer CONTEXT_TOO_LONG, QUEUE_FULL,
-    QUOTA_EXCEEDED, KV_CACHE_EXHAUSTED.
+    RPCs that take an adapter may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED, ADAPTER_INCOMPATIBLE,
+    ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE. RPCs that run the model may answer CONTEXT_TOO_LONG,
+    QUEUE_FULL.
     Cancelling a call frees its memory and lease within two decode steps.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GenerateRequest, _inference_service_pb2.GenerateResponse]  # type: ignore[assignment]
     """Answers in one piece.
-    Scope `inference.generate`. Errors: RESPONSE_FORMAT_INVALID, ADAPTER_RETIRED, ABORTED_BY_CALLER. A
-    retry is a new generation.
+    Scope `inference.generate`. Errors: ABORTED_BY_CALLER. A retry is a new generation.
     """
     GenerateStream: _aio.UnaryStreamMultiCallable[_inference_service_pb2.GenerateStreamRequest, _inference_service_pb2.GenerateStreamResponse]  # type: ignore[assignment]
     """Answers as a stream: one Started, any number of Delta, one Finished. The stream ends OK only after
@@ -88,8 +83,7 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Abort: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.AbortRequest, _inference_service_pb2.AbortResponse]  # type: ignore[assignment]
     """Ends a running generation from another call; its stream ends ABORTED_BY_CALLER. A finished or
     unknown one is OK and says so.
-    Scope `inference.generate`; only own generations without `inference.on_behalf`. Reaches every
-    replica over NATS.
+    Scope `inference.generate`. Reaches every replica over NATS.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetModelRequest, _inference_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes the base model and its limits.
@@ -99,10 +93,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers, and everything computed with the model. Served by inference_svc; any replica may answer any
     call.
-    RPCs that take an adapter need its grant USE and may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED,
-    ADAPTER_TAINTED, ADAPTER_INCOMPATIBLE, ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE,
-    ADAPTER_ACCESS_DENIED. RPCs that run the model may answer CONTEXT_TOO_LONG, QUEUE_FULL,
-    QUOTA_EXCEEDED, KV_CACHE_EXHAUSTED.
+    RPCs that take an adapter may answer ADAPTER_NOT_FOUND, ADAPTER_REJECTED, ADAPTER_INCOMPATIBLE,
+    ADAPTER_SLOTS_EXHAUSTED, ARTIFACT_UNAVAILABLE. RPCs that run the model may answer CONTEXT_TOO_LONG,
+    QUEUE_FULL.
     Cancelling a call frees its memory and lease within two decode steps.
     """
 
@@ -113,8 +106,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.GenerateResponse, _abc.Awaitable[_inference_service_pb2.GenerateResponse]]:
         """Answers in one piece.
-        Scope `inference.generate`. Errors: RESPONSE_FORMAT_INVALID, ADAPTER_RETIRED, ABORTED_BY_CALLER. A
-        retry is a new generation.
+        Scope `inference.generate`. Errors: ABORTED_BY_CALLER. A retry is a new generation.
         """
 
     @_abc_1.abstractmethod
@@ -137,8 +129,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inference_service_pb2.AbortResponse, _abc.Awaitable[_inference_service_pb2.AbortResponse]]:
         """Ends a running generation from another call; its stream ends ABORTED_BY_CALLER. A finished or
         unknown one is OK and says so.
-        Scope `inference.generate`; only own generations without `inference.on_behalf`. Reaches every
-        replica over NATS.
+        Scope `inference.generate`. Reaches every replica over NATS.
         """
 
     @_abc_1.abstractmethod

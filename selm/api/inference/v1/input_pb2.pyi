@@ -144,9 +144,9 @@ class AdapterSelector(_message.Message):
     BASE_FIELD_NUMBER: _builtins.int
     SCOPE_MODE_FIELD_NUMBER: _builtins.int
     adapter: _builtins.str
-    """`adapters/{adapter}`: spread by its Routing."""
+    """`adapters/{adapter}`: its alias `stable`."""
     adapter_revision: _builtins.str
-    """`adapters/{adapter}/revisions/{revision}` or an alias id in the last place: never rerouted."""
+    """`adapters/{adapter}/revisions/{revision}` or an alias id in the last place."""
     sha256: _builtins.str
     """Digest of a revision, 64 hex digits."""
     scope_mode: _adapter_pb2.ScopeMode.ValueType
@@ -225,15 +225,15 @@ class GenerationOptions(_message.Message):
     STORE_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     user: _builtins.str
-    """Optional. `users/{user}` it is for: owner of memories, key of sticky routing, subject of erasure.
-    Default: the credential's own; another one needs scope `inference.on_behalf`.
+    """Optional. `users/{user}` it is for: owner of memories.
+    Default: the credential's own, `users/anonymous` without authentication.
     """
     conversation: _builtins.str
     """Optional. `conversations/{conversation}` it belongs to, id chosen by the caller,
     `[A-Za-z0-9._-]{1,128}`.
     """
     store: _builtins.bool
-    """Optional. Keep input and text for feedback and explanation. Default: the tenant's setting, true.
+    """Optional. Keep input and text for feedback and explanation. Default true.
     Numbers and names are kept either way.
     """
     @_builtins.property
@@ -293,7 +293,7 @@ class SamplingParams(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     IGNORE_END_FIELD_NUMBER: _builtins.int
     max_output_tokens: _builtins.int
-    """Optional. Per candidate, 1 up to the room left in the context; 0 means 256."""
+    """Optional. 1 up to the room left in the context; 0 means 256."""
     temperature: _builtins.float
     """Optional. 0 to 2; 0 is greedy. Default 0."""
     top_p: _builtins.float

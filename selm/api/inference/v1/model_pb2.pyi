@@ -50,7 +50,7 @@ class Model(_message.Message):
     architecture: _builtins.str
     """Output only. Class in its config, e.g. `LlamaForCausalLM`."""
     engine: _builtins.str
-    """Output only. `selm` or `vllm`."""
+    """Output only. `selm`."""
     dtype: _builtins.str
     """Output only. `float32`, `bfloat16`, `float16`."""
     device: _builtins.str
@@ -150,9 +150,9 @@ class LoadedAdapter(_message.Message):
     state: Global___LoadedAdapter.State.ValueType
     """What the replica does with it."""
     slot: _builtins.int
-    """Engine slot, from 0; set at tier DEVICE."""
+    """Engine slot, from 0; set if ACTIVE."""
     size_bytes: _builtins.int
-    """Bytes it takes in its highest tier."""
+    """Bytes its weights take in the slot."""
     active_generations: _builtins.int
     """Leases held now."""
     @_builtins.property

@@ -28,8 +28,7 @@ if _version_not_supported:
 class ReplicaServiceStub(object):
     """Adapters on one inference replica. Served by inference_svc, about the replica that answers: address
     the replica itself, not a load balancer.
-    In normal operation nobody calls it: replicas follow the registry and load on demand. Changes last
-    until the replica restarts, and aliases always win: an aliased revision is loaded again.
+    Replicas follow the registry and load on demand by themselves; this shows what they did.
     """
 
     def __init__(self, channel):
@@ -48,12 +47,11 @@ class ReplicaServiceStub(object):
 class ReplicaServiceServicer(object):
     """Adapters on one inference replica. Served by inference_svc, about the replica that answers: address
     the replica itself, not a load balancer.
-    In normal operation nobody calls it: replicas follow the registry and load on demand. Changes last
-    until the replica restarts, and aliases always win: an aliased revision is loaded again.
+    Replicas follow the registry and load on demand by themselves; this shows what they did.
     """
 
     def ListLoadedAdapters(self, request, context):
-        """Lists what this replica holds, failed loads too, with bytes per tier.
+        """Lists what this replica holds, failed loads too.
         Scope `adapters.read`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -79,8 +77,7 @@ def add_ReplicaServiceServicer_to_server(servicer, server):
 class ReplicaService(object):
     """Adapters on one inference replica. Served by inference_svc, about the replica that answers: address
     the replica itself, not a load balancer.
-    In normal operation nobody calls it: replicas follow the registry and load on demand. Changes last
-    until the replica restarts, and aliases always win: an aliased revision is loaded again.
+    Replicas follow the registry and load on demand by themselves; this shows what they did.
     """
 
     @staticmethod

@@ -29,8 +29,7 @@ GRPC_VERSION: str
 class ReplicaServiceStub:
     """Adapters on one inference replica. Served by inference_svc, about the replica that answers: address
     the replica itself, not a load balancer.
-    In normal operation nobody calls it: replicas follow the registry and load on demand. Changes last
-    until the replica restarts, and aliases always win: an aliased revision is loaded again.
+    Replicas follow the registry and load on demand by themselves; this shows what they did.
     """
 
     @_typing.overload
@@ -38,7 +37,7 @@ class ReplicaServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReplicaServiceAsyncStub: ...
     ListLoadedAdapters: _grpc.UnaryUnaryMultiCallable[_replica_service_pb2.ListLoadedAdaptersRequest, _replica_service_pb2.ListLoadedAdaptersResponse]
-    """Lists what this replica holds, failed loads too, with bytes per tier.
+    """Lists what this replica holds, failed loads too.
     Scope `adapters.read`.
     """
 
@@ -46,21 +45,19 @@ class ReplicaServiceStub:
 class ReplicaServiceAsyncStub(ReplicaServiceStub):
     """Adapters on one inference replica. Served by inference_svc, about the replica that answers: address
     the replica itself, not a load balancer.
-    In normal operation nobody calls it: replicas follow the registry and load on demand. Changes last
-    until the replica restarts, and aliases always win: an aliased revision is loaded again.
+    Replicas follow the registry and load on demand by themselves; this shows what they did.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListLoadedAdapters: _aio.UnaryUnaryMultiCallable[_replica_service_pb2.ListLoadedAdaptersRequest, _replica_service_pb2.ListLoadedAdaptersResponse]  # type: ignore[assignment]
-    """Lists what this replica holds, failed loads too, with bytes per tier.
+    """Lists what this replica holds, failed loads too.
     Scope `adapters.read`.
     """
 
 class ReplicaServiceServicer(metaclass=_abc_1.ABCMeta):
     """Adapters on one inference replica. Served by inference_svc, about the replica that answers: address
     the replica itself, not a load balancer.
-    In normal operation nobody calls it: replicas follow the registry and load on demand. Changes last
-    until the replica restarts, and aliases always win: an aliased revision is loaded again.
+    Replicas follow the registry and load on demand by themselves; this shows what they did.
     """
 
     @_abc_1.abstractmethod
@@ -69,7 +66,7 @@ class ReplicaServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _replica_service_pb2.ListLoadedAdaptersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_replica_service_pb2.ListLoadedAdaptersResponse, _abc.Awaitable[_replica_service_pb2.ListLoadedAdaptersResponse]]:
-        """Lists what this replica holds, failed loads too, with bytes per tier.
+        """Lists what this replica holds, failed loads too.
         Scope `adapters.read`.
         """
 

@@ -67,7 +67,7 @@ class _VisibilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Visibility
     VISIBILITY_PRIVATE: _Visibility.ValueType  # 1
     """Only requests for its owner."""
     VISIBILITY_SHARED: _Visibility.ValueType  # 2
-    """Every request of the tenant. Needs scope `memories.share`."""
+    """Every request of the tenant."""
 
 class Visibility(_Visibility, metaclass=_VisibilityEnumTypeWrapper):
     """Who may recall a memory. The owner stays the owner either way."""
@@ -77,7 +77,7 @@ VISIBILITY_UNSPECIFIED: Visibility.ValueType  # 0
 VISIBILITY_PRIVATE: Visibility.ValueType  # 1
 """Only requests for its owner."""
 VISIBILITY_SHARED: Visibility.ValueType  # 2
-"""Every request of the tenant. Needs scope `memories.share`."""
+"""Every request of the tenant."""
 Global___Visibility: _TypeAlias = Visibility  # noqa: Y015
 
 class _MemoryUse:
@@ -91,11 +91,13 @@ class _MemoryUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemoryUse.V
     MEMORY_USE_NONE: _MemoryUse.ValueType  # 1
     """Not at all."""
     MEMORY_USE_CONTEXT: _MemoryUse.ValueType  # 2
-    """As a data block in the user's turn, never in the system role."""
+    """As data in the user's turn, never in the system role."""
     MEMORY_USE_PREFILL: _MemoryUse.ValueType  # 3
     """As CONTEXT, and the reply starts with a fixed lead such as "The answer is"."""
     MEMORY_USE_DIRECT: _MemoryUse.ValueType  # 4
-    """The stored answer itself is the reply; the model is not run. Only on a near-exact match."""
+    """The stored answer itself is the reply; the model is not run. Only when the
+    question is the same after normalisation.
+    """
 
 class MemoryUse(_MemoryUse, metaclass=_MemoryUseEnumTypeWrapper):
     """How strongly memory may shape, or did shape, an answer. Ordered: a higher value includes the lower
@@ -107,11 +109,13 @@ MEMORY_USE_UNSPECIFIED: MemoryUse.ValueType  # 0
 MEMORY_USE_NONE: MemoryUse.ValueType  # 1
 """Not at all."""
 MEMORY_USE_CONTEXT: MemoryUse.ValueType  # 2
-"""As a data block in the user's turn, never in the system role."""
+"""As data in the user's turn, never in the system role."""
 MEMORY_USE_PREFILL: MemoryUse.ValueType  # 3
 """As CONTEXT, and the reply starts with a fixed lead such as "The answer is"."""
 MEMORY_USE_DIRECT: MemoryUse.ValueType  # 4
-"""The stored answer itself is the reply; the model is not run. Only on a near-exact match."""
+"""The stored answer itself is the reply; the model is not run. Only when the
+question is the same after normalisation.
+"""
 Global___MemoryUse: _TypeAlias = MemoryUse  # noqa: Y015
 
 @_typing.final
@@ -139,7 +143,7 @@ class Memory(_message.Message):
         again after a rollback.
         """
         STATE_EXPIRED: Memory._State.ValueType  # 4
-        """Past expire_time or valid_end_time. Never recalled at the present."""
+        """Past expire_time. Never recalled."""
         STATE_DELETED: Memory._State.ValueType  # 5
         """Tombstone without text; kept so that it cannot come back."""
 
@@ -157,7 +161,7 @@ class Memory(_message.Message):
     again after a rollback.
     """
     STATE_EXPIRED: Memory.State.ValueType  # 4
-    """Past expire_time or valid_end_time. Never recalled at the present."""
+    """Past expire_time. Never recalled."""
     STATE_DELETED: Memory.State.ValueType  # 5
     """Tombstone without text; kept so that it cannot come back."""
 
@@ -236,13 +240,13 @@ class Memory(_message.Message):
     retired_by_revision: _builtins.str
     """Output only. `adapters/{adapter}/revisions/{revision}` that knows it now."""
     duplicate_count: _builtins.int
-    """Output only. Exact and near duplicates folded into it; 0 if none."""
+    """Output only. Exact duplicates folded into it; 0 if none."""
     embedding_model: _builtins.str
     """Output only. Model that embedded the key, with version, e.g. `all-MiniLM-L6-v2@1`."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Forgotten after this, exclusive. Default: never. Removed from disk by the next sweep,
-        hourly.
+        """Optional. Forgotten after this, exclusive. Default: never. Not recalled from
+        then on.
         """
 
     @_builtins.property

@@ -28,8 +28,7 @@ if _version_not_supported:
 class MemoryServiceStub(object):
     """What SELM remembers for a user. Served by memory_svc.
     The owner `users/{user}` is in every name and every search; without one there is no result. The
-    tenant comes from the credential. A credential without `memories.read_all` or `memories.write_all`
-    reaches only its own user.
+    tenant comes from the credential.
     Consistency: a write that returned is seen by every later Get, List and Search (read your writes).
     Deletes are strong: nothing deleted is ever returned again. Writes that arrive over the bus are
     waited for with a consistency_token.
@@ -72,8 +71,7 @@ class MemoryServiceStub(object):
 class MemoryServiceServicer(object):
     """What SELM remembers for a user. Served by memory_svc.
     The owner `users/{user}` is in every name and every search; without one there is no result. The
-    tenant comes from the credential. A credential without `memories.read_all` or `memories.write_all`
-    reaches only its own user.
+    tenant comes from the credential.
     Consistency: a write that returned is seen by every later Get, List and Search (read your writes).
     Deletes are strong: nothing deleted is ever returned again. Writes that arrive over the bus are
     waited for with a consistency_token.
@@ -81,10 +79,9 @@ class MemoryServiceServicer(object):
     """
 
     def CreateMemory(self, request, context):
-        """Stores a memory, superseding the live one of the same key. An exact or near duplicate is counted
+        """Stores a memory, superseding the live one of the same key. An exact duplicate is counted
         and the existing memory returned.
-        Scope `memories.write`. Errors: QUOTA_EXCEEDED, STORAGE_FULL. Retry safe: by request_id, else by
-        duplicate folding.
+        Scope `memories.write`. Retry safe: by request_id, else by duplicate folding.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +113,7 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchMemories(self, request, context):
-        """Finds memories for a query by dense and keyword search, each with the gate's decision.
+        """Finds memories for a query by exact key and by meaning, each with the gate's decision.
         Scope `memories.read`. Errors: CONSISTENCY_NOT_REACHED. Waits for consistency_token within the
         deadline, at most 2 s.
         """
@@ -163,8 +160,7 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 class MemoryService(object):
     """What SELM remembers for a user. Served by memory_svc.
     The owner `users/{user}` is in every name and every search; without one there is no result. The
-    tenant comes from the credential. A credential without `memories.read_all` or `memories.write_all`
-    reaches only its own user.
+    tenant comes from the credential.
     Consistency: a write that returned is seen by every later Get, List and Search (read your writes).
     Deletes are strong: nothing deleted is ever returned again. Writes that arrive over the bus are
     waited for with a consistency_token.

@@ -29,8 +29,7 @@ GRPC_VERSION: str
 class MemoryServiceStub:
     """What SELM remembers for a user. Served by memory_svc.
     The owner `users/{user}` is in every name and every search; without one there is no result. The
-    tenant comes from the credential. A credential without `memories.read_all` or `memories.write_all`
-    reaches only its own user.
+    tenant comes from the credential.
     Consistency: a write that returned is seen by every later Get, List and Search (read your writes).
     Deletes are strong: nothing deleted is ever returned again. Writes that arrive over the bus are
     waited for with a consistency_token.
@@ -42,10 +41,9 @@ class MemoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MemoryServiceAsyncStub: ...
     CreateMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.CreateMemoryRequest, _memory_service_pb2.CreateMemoryResponse]
-    """Stores a memory, superseding the live one of the same key. An exact or near duplicate is counted
+    """Stores a memory, superseding the live one of the same key. An exact duplicate is counted
     and the existing memory returned.
-    Scope `memories.write`. Errors: QUOTA_EXCEEDED, STORAGE_FULL. Retry safe: by request_id, else by
-    duplicate folding.
+    Scope `memories.write`. Retry safe: by request_id, else by duplicate folding.
     """
     GetMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.GetMemoryRequest, _memory_service_pb2.GetMemoryResponse]
     """Gets a memory in any state but DELETED.
@@ -61,7 +59,7 @@ class MemoryServiceStub:
     Scope `memories.write`.
     """
     SearchMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMemoriesRequest, _memory_service_pb2.SearchMemoriesResponse]
-    """Finds memories for a query by dense and keyword search, each with the gate's decision.
+    """Finds memories for a query by exact key and by meaning, each with the gate's decision.
     Scope `memories.read`. Errors: CONSISTENCY_NOT_REACHED. Waits for consistency_token within the
     deadline, at most 2 s.
     """
@@ -70,8 +68,7 @@ class MemoryServiceStub:
 class MemoryServiceAsyncStub(MemoryServiceStub):
     """What SELM remembers for a user. Served by memory_svc.
     The owner `users/{user}` is in every name and every search; without one there is no result. The
-    tenant comes from the credential. A credential without `memories.read_all` or `memories.write_all`
-    reaches only its own user.
+    tenant comes from the credential.
     Consistency: a write that returned is seen by every later Get, List and Search (read your writes).
     Deletes are strong: nothing deleted is ever returned again. Writes that arrive over the bus are
     waited for with a consistency_token.
@@ -80,10 +77,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.CreateMemoryRequest, _memory_service_pb2.CreateMemoryResponse]  # type: ignore[assignment]
-    """Stores a memory, superseding the live one of the same key. An exact or near duplicate is counted
+    """Stores a memory, superseding the live one of the same key. An exact duplicate is counted
     and the existing memory returned.
-    Scope `memories.write`. Errors: QUOTA_EXCEEDED, STORAGE_FULL. Retry safe: by request_id, else by
-    duplicate folding.
+    Scope `memories.write`. Retry safe: by request_id, else by duplicate folding.
     """
     GetMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.GetMemoryRequest, _memory_service_pb2.GetMemoryResponse]  # type: ignore[assignment]
     """Gets a memory in any state but DELETED.
@@ -99,7 +95,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     Scope `memories.write`.
     """
     SearchMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMemoriesRequest, _memory_service_pb2.SearchMemoriesResponse]  # type: ignore[assignment]
-    """Finds memories for a query by dense and keyword search, each with the gate's decision.
+    """Finds memories for a query by exact key and by meaning, each with the gate's decision.
     Scope `memories.read`. Errors: CONSISTENCY_NOT_REACHED. Waits for consistency_token within the
     deadline, at most 2 s.
     """
@@ -107,8 +103,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """What SELM remembers for a user. Served by memory_svc.
     The owner `users/{user}` is in every name and every search; without one there is no result. The
-    tenant comes from the credential. A credential without `memories.read_all` or `memories.write_all`
-    reaches only its own user.
+    tenant comes from the credential.
     Consistency: a write that returned is seen by every later Get, List and Search (read your writes).
     Deletes are strong: nothing deleted is ever returned again. Writes that arrive over the bus are
     waited for with a consistency_token.
@@ -121,10 +116,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.CreateMemoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.CreateMemoryResponse, _abc.Awaitable[_memory_service_pb2.CreateMemoryResponse]]:
-        """Stores a memory, superseding the live one of the same key. An exact or near duplicate is counted
+        """Stores a memory, superseding the live one of the same key. An exact duplicate is counted
         and the existing memory returned.
-        Scope `memories.write`. Errors: QUOTA_EXCEEDED, STORAGE_FULL. Retry safe: by request_id, else by
-        duplicate folding.
+        Scope `memories.write`. Retry safe: by request_id, else by duplicate folding.
         """
 
     @_abc_1.abstractmethod
@@ -164,7 +158,7 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.SearchMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.SearchMemoriesResponse, _abc.Awaitable[_memory_service_pb2.SearchMemoriesResponse]]:
-        """Finds memories for a query by dense and keyword search, each with the gate's decision.
+        """Finds memories for a query by exact key and by meaning, each with the gate's decision.
         Scope `memories.read`. Errors: CONSISTENCY_NOT_REACHED. Waits for consistency_token within the
         deadline, at most 2 s.
         """

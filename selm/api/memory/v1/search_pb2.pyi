@@ -32,7 +32,7 @@ class _EmptyReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EmptyReas
     EMPTY_REASON_NOTHING_STORED: _EmptyReason.ValueType  # 1
     """The owner sees no memory at all."""
     EMPTY_REASON_FILTERED_OUT: _EmptyReason.ValueType  # 2
-    """Memories exist; the filter, validity or conversation left none."""
+    """Memories exist; the filter or conversation left none."""
     EMPTY_REASON_BELOW_THRESHOLD: _EmptyReason.ValueType  # 3
     """Candidates exist; none reached min_score."""
 
@@ -44,7 +44,7 @@ EMPTY_REASON_UNSPECIFIED: EmptyReason.ValueType  # 0
 EMPTY_REASON_NOTHING_STORED: EmptyReason.ValueType  # 1
 """The owner sees no memory at all."""
 EMPTY_REASON_FILTERED_OUT: EmptyReason.ValueType  # 2
-"""Memories exist; the filter, validity or conversation left none."""
+"""Memories exist; the filter or conversation left none."""
 EMPTY_REASON_BELOW_THRESHOLD: EmptyReason.ValueType  # 3
 """Candidates exist; none reached min_score."""
 Global___EmptyReason: _TypeAlias = EmptyReason  # noqa: Y015
@@ -187,7 +187,7 @@ class ScopeDecision(_message.Message):
     reason: Global___ScopeDecision.Reason.ValueType
     """What decided."""
     score: _builtins.float
-    """Calibrated probability that it applies, 0 to 1."""
+    """Cosine similarity of query and question, -1 to 1; 1 for an exact key."""
     threshold: _builtins.float
     """Score needed for IN_SCOPE."""
     @_builtins.property

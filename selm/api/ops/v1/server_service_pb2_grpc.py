@@ -26,8 +26,7 @@ if _version_not_supported:
 
 
 class ServerServiceStub(object):
-    """What a process is, how it is, and how much of a tenant's budget is left. Served by all four
-    processes, each about itself.
+    """What a process is and how it is. Served by all four processes, each about itself.
     """
 
     def __init__(self, channel):
@@ -44,8 +43,7 @@ class ServerServiceStub(object):
 
 
 class ServerServiceServicer(object):
-    """What a process is, how it is, and how much of a tenant's budget is left. Served by all four
-    processes, each about itself.
+    """What a process is and how it is. Served by all four processes, each about itself.
     """
 
     def GetServerInfo(self, request, context):
@@ -73,8 +71,7 @@ def add_ServerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ServerService(object):
-    """What a process is, how it is, and how much of a tenant's budget is left. Served by all four
-    processes, each about itself.
+    """What a process is and how it is. Served by all four processes, each about itself.
     """
 
     @staticmethod

@@ -27,9 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ServerServiceStub:
-    """What a process is, how it is, and how much of a tenant's budget is left. Served by all four
-    processes, each about itself.
-    """
+    """What a process is and how it is. Served by all four processes, each about itself."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,9 +40,7 @@ class ServerServiceStub:
 
 @_typing.type_check_only
 class ServerServiceAsyncStub(ServerServiceStub):
-    """What a process is, how it is, and how much of a tenant's budget is left. Served by all four
-    processes, each about itself.
-    """
+    """What a process is and how it is. Served by all four processes, each about itself."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_server_service_pb2.GetServerInfoRequest, _server_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
@@ -53,9 +49,7 @@ class ServerServiceAsyncStub(ServerServiceStub):
     """
 
 class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What a process is, how it is, and how much of a tenant's budget is left. Served by all four
-    processes, each about itself.
-    """
+    """What a process is and how it is. Served by all four processes, each about itself."""
 
     @_abc_1.abstractmethod
     def GetServerInfo(

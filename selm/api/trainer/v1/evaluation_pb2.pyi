@@ -123,8 +123,8 @@ Global___Slice: _TypeAlias = Slice  # noqa: Y015
 
 @_typing.final
 class Evaluation(_message.Message):
-    """A judgement of one revision against what serves and against the base model, always by free
-    generation.
+    """A judgement of one revision against what serves and against the base model, by free generation; the
+    share of tokens kept on unrelated prompts comes from one scored pass and is labelled so.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -181,9 +181,7 @@ class Evaluation(_message.Message):
     training_job: _builtins.str
     """Output only. `trainingJobs/{training_job}` it belongs to."""
     sha256: _builtins.str
-    """Output only. Digest of the report; the manifest's signature covers it through the evaluation's
-    name.
-    """
+    """Output only. Digest of the results, examples included."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. Why, one sentence each, the deciding one first."""
@@ -283,7 +281,7 @@ class ArmResult(_message.Message):
     arm: Global___Arm.ValueType
     """Who answered."""
     value: _builtins.float
-    """Share right, or identical to the base, 0 to 1; for LATENCY seconds, for FLUENCY bits."""
+    """Share right, or identical to the base, 0 to 1."""
     def __init__(
         self,
         *,

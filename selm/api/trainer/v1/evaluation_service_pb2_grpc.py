@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EvaluationServiceStub(object):
-    """The gate, its evidence and its regression suite. Served by trainer_svc, answered by inference_svc.
+    """What the gate found. Served by trainer_svc.
     Reads are linearizable.
     """
 
@@ -44,7 +44,7 @@ class EvaluationServiceStub(object):
 
 
 class EvaluationServiceServicer(object):
-    """The gate, its evidence and its regression suite. Served by trainer_svc, answered by inference_svc.
+    """What the gate found. Served by trainer_svc.
     Reads are linearizable.
     """
 
@@ -73,7 +73,7 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EvaluationService(object):
-    """The gate, its evidence and its regression suite. Served by trainer_svc, answered by inference_svc.
+    """What the gate found. Served by trainer_svc.
     Reads are linearizable.
     """
 

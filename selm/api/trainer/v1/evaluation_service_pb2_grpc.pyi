@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EvaluationServiceStub:
-    """The gate, its evidence and its regression suite. Served by trainer_svc, answered by inference_svc.
+    """What the gate found. Served by trainer_svc.
     Reads are linearizable.
     """
 
@@ -42,7 +42,7 @@ class EvaluationServiceStub:
 
 @_typing.type_check_only
 class EvaluationServiceAsyncStub(EvaluationServiceStub):
-    """The gate, its evidence and its regression suite. Served by trainer_svc, answered by inference_svc.
+    """What the gate found. Served by trainer_svc.
     Reads are linearizable.
     """
 
@@ -53,7 +53,7 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     """
 
 class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The gate, its evidence and its regression suite. Served by trainer_svc, answered by inference_svc.
+    """What the gate found. Served by trainer_svc.
     Reads are linearizable.
     """
 

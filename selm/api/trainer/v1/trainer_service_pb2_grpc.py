@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class TrainerServiceStub(object):
     """Training jobs. Served by trainer_svc; any worker may run any job, one at a time holds it.
-    Reads are linearizable. A job survives kill -9 of its worker: it resumes from its last checkpoint.
+    Reads are linearizable. A job survives kill -9 of its worker: it starts again from its frozen dataset.
     """
 
     def __init__(self, channel):
@@ -60,7 +60,7 @@ class TrainerServiceStub(object):
 
 class TrainerServiceServicer(object):
     """Training jobs. Served by trainer_svc; any worker may run any job, one at a time holds it.
-    Reads are linearizable. A job survives kill -9 of its worker: it resumes from its last checkpoint.
+    Reads are linearizable. A job survives kill -9 of its worker: it starts again from its frozen dataset.
     """
 
     def GetTrainingJob(self, request, context):
@@ -128,7 +128,7 @@ def add_TrainerServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class TrainerService(object):
     """Training jobs. Served by trainer_svc; any worker may run any job, one at a time holds it.
-    Reads are linearizable. A job survives kill -9 of its worker: it resumes from its last checkpoint.
+    Reads are linearizable. A job survives kill -9 of its worker: it starts again from its frozen dataset.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class TrainerServiceStub:
     """Training jobs. Served by trainer_svc; any worker may run any job, one at a time holds it.
-    Reads are linearizable. A job survives kill -9 of its worker: it resumes from its last checkpoint.
+    Reads are linearizable. A job survives kill -9 of its worker: it starts again from its frozen dataset.
     """
 
     @_typing.overload
@@ -55,7 +55,7 @@ class TrainerServiceStub:
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
     """Training jobs. Served by trainer_svc; any worker may run any job, one at a time holds it.
-    Reads are linearizable. A job survives kill -9 of its worker: it resumes from its last checkpoint.
+    Reads are linearizable. A job survives kill -9 of its worker: it starts again from its frozen dataset.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -78,7 +78,7 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Training jobs. Served by trainer_svc; any worker may run any job, one at a time holds it.
-    Reads are linearizable. A job survives kill -9 of its worker: it resumes from its last checkpoint.
+    Reads are linearizable. A job survives kill -9 of its worker: it starts again from its frozen dataset.
     """
 
     @_abc_1.abstractmethod

@@ -46,13 +46,13 @@ class TrainingJob(_message.Message):
         STATE_EVALUATING: TrainingJob._State.ValueType  # 5
         """The gate judges the candidate."""
         STATE_PUBLISHING: TrainingJob._State.ValueType  # 6
-        """Storing, signing, registering."""
+        """Storing, registering, moving the alias."""
         STATE_CANCELLING: TrainingJob._State.ValueType  # 7
         """Stopping, at the next step."""
         STATE_SUCCEEDED: TrainingJob._State.ValueType  # 8
         """Final. The gate said PROMOTE; output_revision is ACCEPTED."""
         STATE_REJECTED: TrainingJob._State.ValueType  # 9
-        """Final. The gate said REJECT or ABSTAIN; output_revision is kept, REJECTED."""
+        """Final. The gate said REJECT or ABSTAIN; nothing was promoted."""
         STATE_FAILED: TrainingJob._State.ValueType  # 10
         """Final. See failure."""
         STATE_CANCELLED: TrainingJob._State.ValueType  # 11
@@ -74,13 +74,13 @@ class TrainingJob(_message.Message):
     STATE_EVALUATING: TrainingJob.State.ValueType  # 5
     """The gate judges the candidate."""
     STATE_PUBLISHING: TrainingJob.State.ValueType  # 6
-    """Storing, signing, registering."""
+    """Storing, registering, moving the alias."""
     STATE_CANCELLING: TrainingJob.State.ValueType  # 7
     """Stopping, at the next step."""
     STATE_SUCCEEDED: TrainingJob.State.ValueType  # 8
     """Final. The gate said PROMOTE; output_revision is ACCEPTED."""
     STATE_REJECTED: TrainingJob.State.ValueType  # 9
-    """Final. The gate said REJECT or ABSTAIN; output_revision is kept, REJECTED."""
+    """Final. The gate said REJECT or ABSTAIN; nothing was promoted."""
     STATE_FAILED: TrainingJob.State.ValueType  # 10
     """Final. See failure."""
     STATE_CANCELLED: TrainingJob.State.ValueType  # 11
