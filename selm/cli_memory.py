@@ -1,0 +1,116 @@
+"""`selm memory`: add, list, search and remove memories of one user."""
+
+import typer
+
+from selm.api.memory.v1 import memory_pb2, memory_service_pb2
+from selm.cli_output import OUTPUT, Output, enum_word, out, print_fields, print_messages, session
+from selm.client import SelmClient
+from selm.client_channel import new_request_id
+from selm.names import ANONYMOUS_USER
+
+USER = typer.Option(ANONYMOUS_USER, help="users/{user} the memories belong to.")
+
+memory = typer.Typer(help="What is remembered for a user.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers these commands."""
+    app.add_typer(memory, name="memory")
+
+
+@memory.command("add")
+def add(
+    context: typer.Context,
+    text: str = typer.Argument(help="What to remember: the answer, if --question is given."),
+    question: str = typer.Option("", help="The question it answers."),
+    user: str = USER,
+    output: Output = OUTPUT,
+) -> None:
+    """Remember a text."""
+    correction = memory_pb2.MEMORY_TYPE_CORRECTION
+    kind = correction if question else memory_pb2.MEMORY_TYPE_FACT
+    request = memory_service_pb2.CreateMemoryRequest(
+        parent=user,
+        memory=memory_pb2.Memory(type=kind, text=text, question=question),
+        request_id=new_request_id(),
+    )
+
+    async def ask(selm: SelmClient) -> memory_service_pb2.CreateMemoryResponse:
+        return await selm.memory.service.CreateMemory(request)
+
+    response = session(context).run(ask)
+    fields = {
+        "memory": response.memory.name,
+        "superseded": response.superseded_memory,
+        "duplicate": "yes" if response.duplicate else "",
+        "token": response.consistency_token,
+    }
+    print_fields(output, response, fields)
+
+
+@memory.command("ls")
+def list_memories(
+    context: typer.Context,
+    user: str = USER,
+    limit: int = typer.Option(50, min=1, max=500, help="Newest this many."),
+    output: Output = OUTPUT,
+) -> None:
+    """List a user's memories."""
+    request = memory_service_pb2.ListMemoriesRequest(parent=user, page_size=limit)
+
+    async def ask(selm: SelmClient) -> memory_service_pb2.ListMemoriesResponse:
+        return await selm.memory.service.ListMemories(request)
+
+    print_messages(
+        output,
+        session(context).run(ask).memories,
+        {
+            "memory": lambda m: m.name,
+            "state": lambda m: enum_word(m, "state"),
+            "question": lambda m: m.question,
+            "text": lambda m: m.text,
+        },
+    )
+
+
+@memory.command("search")
+def search(
+    context: typer.Context,
+    query: str = typer.Argument(help="What to look for."),
+    user: str = USER,
+    limit: int = typer.Option(5, min=1, max=100, help="Best this many."),
+    output: Output = OUTPUT,
+) -> None:
+    """Search memories, best first, with the gate's decision."""
+    request = memory_service_pb2.SearchMemoriesRequest(parent=user, query=query, max_results=limit)
+
+    async def ask(selm: SelmClient) -> memory_service_pb2.SearchMemoriesResponse:
+        return await selm.memory.service.SearchMemories(request)
+
+    print_messages(
+        output,
+        session(context).run(ask).hits,
+        {
+            "score": lambda h: f"{h.score:.3f}",
+            "scope": lambda h: enum_word(h.scope, "verdict"),
+            "why": lambda h: enum_word(h.scope, "reason"),
+            "question": lambda h: h.memory.question,
+            "text": lambda h: h.memory.text,
+            "memory": lambda h: h.memory.name,
+        },
+    )
+
+
+@memory.command("rm")
+def remove(
+    context: typer.Context,
+    name: str = typer.Argument(help="users/{user}/memories/{memory}."),
+) -> None:
+    """Forget a memory."""
+    request = memory_service_pb2.DeleteMemoryRequest(name=name, request_id=new_request_id())
+
+    async def ask(selm: SelmClient) -> None:
+        await selm.memory.service.DeleteMemory(request)
+
+    session(context).run(ask)
+    out.print(f"deleted {name}", markup=False, soft_wrap=True)

@@ -1,0 +1,251 @@
+"""What a correction has become: the pure fold of its steps into one LessonRecord.
+
+Owns the states, which step may follow which, and which lessons an adapter still learns from.
+Knows no protobuf and no broker (see lesson_events); shared by feedback_svc, which serves lessons,
+and trainer_svc, which freezes datasets from them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+MAX_TRANSITIONS = 64
+
+
+class LessonState(StrEnum):
+    """RECEIVED -> REMEMBERED -> QUEUED -> TRAINED -> VERIFIED -> RETIRED is the straight way."""
+
+    RECEIVED = "RECEIVED"
+    REMEMBERED = "REMEMBERED"
+    QUEUED = "QUEUED"
+    TRAINED = "TRAINED"
+    VERIFIED = "VERIFIED"
+    RETIRED = "RETIRED"
+    SUPERSEDED = "SUPERSEDED"
+    FAILED = "FAILED"
+
+
+class Consent(IntEnum):
+    """How far a feedback may reach; a higher value includes the lower ones."""
+
+    MEMORY_ONLY = 1
+    PRIVATE_ADAPTER = 2
+    SHARED_ADAPTER = 3
+
+
+_S = LessonState
+FINAL = frozenset({_S.SUPERSEDED, _S.FAILED})
+# The weights carry it, or nothing ever will: a watcher has seen all there is.
+SETTLED = FINAL | {_S.RETIRED}
+_IN_WEIGHTS = frozenset({_S.TRAINED, _S.VERIFIED, _S.RETIRED})
+_ANYTIME = FINAL
+
+# Steps by state. RECEIVED and REMEMBERED may skip QUEUED: a job learns every live lesson, also one
+# that came after its request. REMEMBERED out of QUEUED or the weights is a step back.
+_ALLOWED: dict[LessonState, frozenset[LessonState]] = {
+    _S.RECEIVED: frozenset({_S.REMEMBERED, _S.QUEUED, _S.TRAINED}) | _ANYTIME,
+    _S.REMEMBERED: frozenset({_S.QUEUED, _S.TRAINED}) | _ANYTIME,
+    _S.QUEUED: frozenset({_S.QUEUED, _S.TRAINED, _S.REMEMBERED}) | _ANYTIME,
+    _S.TRAINED: frozenset({_S.TRAINED, _S.VERIFIED, _S.QUEUED, _S.REMEMBERED}) | _ANYTIME,
+    _S.VERIFIED: frozenset({_S.RETIRED, _S.REMEMBERED}) | _ANYTIME,
+    _S.RETIRED: frozenset({_S.REMEMBERED}) | _ANYTIME,
+    _S.SUPERSEDED: frozenset(),
+    _S.FAILED: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class LessonStep:
+    """One step of a lesson, as some service took it."""
+
+    state: LessonState
+    service: str
+    resource: str
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True)
+class LessonRecord:
+    """One lesson after its steps so far."""
+
+    tenant: str
+    name: str
+    feedback_event: str
+    # Position of the teaching event in stream FEEDBACK: newer lessons have higher ones.
+    sequence: int
+    generation: str
+    user: str
+    author: str
+    # Empty where consent allows no training.
+    adapter: str
+    consent: Consent
+    question: str
+    answer: str
+    # What had been answered, for contrast; empty if unknown.
+    given_answer: str
+    paraphrases: tuple[str, ...]
+    subject_key: str
+    create_time: datetime
+    update_time: datetime
+    state: LessonState = LessonState.RECEIVED
+    memory: str = ""
+    training_request: str = ""
+    training_job: str = ""
+    dataset: str = ""
+    evaluation: str = ""
+    adapter_revision: str = ""
+    superseded_by: str = ""
+    # Why it FAILED, else why the last try did not make it.
+    failure: str = ""
+    transitions: tuple[LessonStep, ...] = ()
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def is_settled(self) -> bool:
+        return self.state in SETTLED
+
+    @property
+    def may_train(self) -> bool:
+        """Its consent covers an adapter of the tenant."""
+        return bool(self.adapter) and self.consent >= Consent.SHARED_ADAPTER
+
+
+def received(record: LessonRecord) -> LessonRecord:
+    """The record with its first step written down."""
+    first = LessonStep(_S.RECEIVED, "feedback_svc", record.feedback_event, "", record.create_time)
+    return replace(record, state=_S.RECEIVED, transitions=(first,))
+
+
+def advance(record: LessonRecord, step: LessonStep) -> LessonRecord:
+    """The record after a step; the same object if the step does not apply."""
+    if step.state is _S.REMEMBERED and step.service == "memory_svc" and record.memory:
+        return record  # delivered again: memory remembers a lesson once
+    if _is_late_memory(record, step):
+        return replace(record, memory=step.resource, update_time=step.time)
+    if _renews(record, step):
+        return replace(record, **_named(step), update_time=step.time)
+    if step.state not in _ALLOWED[record.state] or _is_repeated_queueing(record, step):
+        return record
+    return replace(
+        record,
+        state=step.state,
+        update_time=step.time,
+        transitions=_append(record.transitions, step),
+        **(_step_back(step) if _goes_back(record, step) else _named(step)),
+    )
+
+
+def live_lessons(records: Iterable[LessonRecord], adapter: str) -> list[LessonRecord]:
+    """What the adapter is to know: the newest lesson of each subject key, by age."""
+    newest: dict[str, LessonRecord] = {}
+    for record in sorted(records, key=lambda record: record.sequence):
+        if record.adapter == adapter and record.may_train and not record.is_final:
+            newest.pop(record.subject_key, None)
+            newest[record.subject_key] = record
+    return list(newest.values())
+
+
+@dataclass
+class LessonFold:
+    """Records of all tenants, built step by step.
+
+    Lessons and steps travel in two streams, so a step may be read before its lesson; it waits here.
+    """
+
+    _records: dict[tuple[str, str], LessonRecord] = field(default_factory=dict)
+    _early: dict[tuple[str, str], list[LessonStep]] = field(default_factory=dict)
+
+    def receive(self, record: LessonRecord) -> LessonRecord | None:
+        """Adds a lesson; None if it was known: an event counts once however often it comes."""
+        key = (record.tenant, record.name)
+        if key in self._records:
+            return None
+        lesson = received(record)
+        for step in self._early.pop(key, []):
+            lesson = advance(lesson, step)
+        self._records[key] = lesson
+        return lesson
+
+    def step(self, tenant: str, lesson: str, step: LessonStep) -> LessonRecord | None:
+        """Takes a step; the changed record, or None if nothing changed (yet)."""
+        key = (tenant, lesson)
+        before = self._records.get(key)
+        if before is None:
+            self._early.setdefault(key, []).append(step)
+            return None
+        after = advance(before, step)
+        if after is before:
+            return None
+        self._records[key] = after
+        return after
+
+    def get(self, tenant: str, lesson: str) -> LessonRecord | None:
+        return self._records.get((tenant, lesson))
+
+    def records(self, tenant: str | None = None) -> list[LessonRecord]:
+        """All lessons, or those of one tenant."""
+        return [r for r in self._records.values() if tenant in (None, r.tenant)]
+
+
+def _is_late_memory(record: LessonRecord, step: LessonStep) -> bool:
+    """Memory wrote the lesson down after training had begun: worth noting, but no step back."""
+    return (
+        step.state is _S.REMEMBERED
+        and step.service == "memory_svc"
+        and record.state not in FINAL | {_S.RECEIVED}
+    )
+
+
+def _renews(record: LessonRecord, step: LessonStep) -> bool:
+    """A later revision proves a lesson that was proven before."""
+    return step.state is _S.VERIFIED and record.state in {_S.VERIFIED, _S.RETIRED}
+
+
+def _is_repeated_queueing(record: LessonRecord, step: LessonStep) -> bool:
+    """A request covers a lesson once; a copy read after the job ended must not queue it again."""
+    return step.state is _S.QUEUED and any(
+        t.state is _S.QUEUED and t.resource == step.resource for t in record.transitions
+    )
+
+
+def _goes_back(record: LessonRecord, step: LessonStep) -> bool:
+    if step.state is _S.REMEMBERED:
+        return record.state in _IN_WEIGHTS | {_S.QUEUED}
+    return step.state is _S.QUEUED and record.state is _S.TRAINED
+
+
+def _step_back(step: LessonStep) -> dict[str, Any]:
+    fields = {**_named(step), "adapter_revision": "", "failure": step.reason}
+    fields.pop("memory", None)
+    return fields
+
+
+def _named(step: LessonStep) -> dict[str, Any]:
+    """The field that the step's resource belongs in, told by its name."""
+    fields = {"failure": step.reason if step.state is _S.FAILED else ""}
+    collection = step.resource.split("/", 1)[0]
+    target = {
+        "users": "memory",
+        "trainingRequests": "training_request",
+        "trainingJobs": "training_job",
+        "datasets": "dataset",
+        "evaluations": "evaluation",
+        "adapters": "adapter_revision",
+        "lessons": "superseded_by",
+    }.get(collection)
+    if target:
+        fields[target] = step.resource
+    return fields
+
+
+def _append(transitions: tuple[LessonStep, ...], step: LessonStep) -> tuple[LessonStep, ...]:
+    kept = (*transitions, step)
+    if len(kept) <= MAX_TRANSITIONS:
+        return kept
+    return (kept[0], *kept[-(MAX_TRANSITIONS - 1) :])

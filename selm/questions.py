@@ -1,0 +1,155 @@
+"""Text rules of questions and answers: normal form, entity words, when an answer is right.
+
+Shared so that memory, feedback and trainer agree on what "the same question" and "right" mean.
+Knows no store and no model.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from itertools import pairwise
+
+from selm import words
+
+MAX_SUBJECT_KEY_BYTES = 256
+
+_QUOTED = re.compile(r"\"([^\"]+)\"|(?<!\w)'([^']+)'(?!\w)")
+_ARTICLES = ("the ", "an ", "a ")
+_SENTENCE_STARTS = frozenset('.?!:"')
+# What the asking word wants to hear; "what" and "which" alone say nothing.
+_KINDS = {"who": "person", "whom": "person", "whose": "person", "where": "place", "when": "time"}
+_KINDS_AFTER_WHAT = dict.fromkeys(("year", "date", "day", "month", "century"), "time")
+_MEASURES = frozenset(
+    ("many", "much", "long", "far", "tall", "high", "wide", "deep", "old", "fast", "big", "heavy")
+)
+
+
+def normalise(question: str) -> str:
+    """Folds what does not change a question: case, width, punctuation, spacing, quotes."""
+    # A text of punctuation alone still is its own key; it must not equal every other such text.
+    return " ".join(words.normal_words(question)) or " ".join(words.spell(question).split())
+
+
+def subject_key(question: str) -> str:
+    """Key of supersession: equal for equal questions, at most 256 bytes, readable when short.
+
+    The normal form holds every word of the question, its entity words among them.
+    """
+    normal = normalise(question)
+    if len(normal.encode()) <= MAX_SUBJECT_KEY_BYTES:
+        return normal
+    return f"sha256:{sha256(normal.encode()).hexdigest()}"
+
+
+def content_words(question: str) -> list[str]:
+    """The normalised words that do not merely ask or describe, in order, without repeats."""
+    return words.unique(w for w in words.normal_words(question) if not words.is_describing(w))
+
+
+def entity_words(question: str) -> list[str]:
+    """The normalised words that name what the question is about, in order, without repeats.
+
+    Quoted words, numbers, and capitalised words that are not mere function words. Without any of
+    these, as in lower-cased text: the words that plain English does not know, else all that do not
+    merely ask or describe, else the longest word.
+    """
+    tokens = words.tokens(question)
+    quoted = {word for span in _quoted_spans(question) for word in words.normal_words(span)}
+    named = [
+        word
+        for position, token in enumerate(tokens)
+        if (word := words.normal_word(token))
+        and (word in quoted or _has_digit(word) or _is_name(token, word, position, tokens))
+    ]
+    return words.unique(named) or _rare_words(question) or _longest_word(question)
+
+
+def missing_words(entities: Iterable[str], text: str) -> list[str]:
+    """Those entity words that a text lacks; case, plural, possessive and accents forgiven."""
+    present = words.forms_in(text)
+    return [word for word in entities if not words.occurs(word, present)]
+
+
+def without_words(question: str, left_out: Iterable[str]) -> str:
+    """The normal form of a question less these words: what is asked, not about what."""
+    forms = set().union(*(words.forms(word) for word in left_out))
+    kept = (word for word in words.normal_words(question) if not words.forms(word) & forms)
+    return " ".join(kept)
+
+
+def asks_the_same_kind(one: str, other: str) -> bool:
+    """Whether two questions may want the same kind of answer: not one "who", the other "when"."""
+    kinds = {_kind(one), _kind(other)}
+    return "" in kinds or len(kinds) == 1
+
+
+def normalise_answer(answer: str) -> str:
+    """The normal form of an answer, without a leading article."""
+    normal = normalise(answer)
+    for article in _ARTICLES:
+        if normal.startswith(article):
+            return normal.removeprefix(article)
+    return normal
+
+
+def answer_contains(expected: str, text: str) -> bool:
+    """Judges an answer right: the normalised expected answer stands in it as whole words."""
+    wanted = normalise_answer(expected)
+    return bool(wanted) and f" {wanted} " in f" {normalise(text)} "
+
+
+def _quoted_spans(question: str) -> Iterator[str]:
+    for match in _QUOTED.finditer(words.spell(question)):
+        yield from filter(None, match.groups())
+
+
+def _has_digit(word: str) -> bool:
+    return any(sign.isdigit() for sign in word)
+
+
+def _is_name(token: str, word: str, position: int, tokens: list[str]) -> bool:
+    """Whether a token is spelled as a name: capitalised, and nothing else explains the capital."""
+    if not any(sign.isupper() for sign in token):
+        return False
+    if len(token) > 1 and token.isupper():
+        # The US and the WHO are names, a CEO or an ID is not; in a shouted text nothing is.
+        is_plain = words.is_describing(word) and not words.is_function(word)
+        return not is_plain and not _is_title_case(tuple(tokens))
+    if words.is_function(word):
+        return False
+    starts_sentence = position == 0 or tokens[position - 1] in _SENTENCE_STARTS
+    if starts_sentence or _is_title_case(tuple(tokens)):
+        return not words.is_describing(word)
+    return True
+
+
+@functools.lru_cache(maxsize=256)
+def _is_title_case(tokens: tuple[str, ...]) -> bool:
+    """Whether the plain words are capitalised too, so that a capital says nothing."""
+    plain = [t for t in tokens if t[0].isalpha() and words.is_describing(words.normal_word(t))]
+    return len(plain) >= 3 and sum(t[0].isupper() for t in plain) > len(plain) / 2
+
+
+def _rare_words(question: str) -> list[str]:
+    content = content_words(question)
+    return [word for word in content if not words.is_common(word)] or content
+
+
+def _longest_word(question: str) -> list[str]:
+    normal = words.normal_words(question)
+    return [max(normal, key=len)] if normal else []
+
+
+def _kind(question: str) -> str:
+    """Kind of answer that the first asking word wants; empty if it does not say."""
+    for word, following in pairwise([*words.normal_words(question), ""]):
+        if word == "how":
+            return "measure" if following in _MEASURES else "manner"
+        if word in _KINDS:
+            return _KINDS[word]
+        if word in ("what", "which"):
+            return _KINDS_AFTER_WHAT.get(following, "")
+        if word == "why":
+            return "reason"
+    return ""

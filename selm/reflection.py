@@ -1,0 +1,59 @@
+"""Server reflection v1 and v1alpha: one implementation, since the two speak the same messages."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import aio
+
+V1 = "grpc.reflection.v1.ServerReflection"
+V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
+_V1_FILE = "grpc/reflection/v1/reflection.proto"
+
+
+def handlers(service_names: Callable[[], Iterable[str]]) -> tuple[grpc.GenericRpcHandler, ...]:
+    """The generic handlers to add; names are asked for at each call, since services come late."""
+    _describe_v1()
+
+    async def answer(requests: Any, context: Any) -> AsyncIterator[Any]:
+        servicer = aio.ReflectionServicer(service_names())
+        async for response in servicer.ServerReflectionInfo(requests, context):
+            yield response
+
+    method = grpc.stream_stream_rpc_method_handler(
+        answer,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return tuple(
+        grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method})
+        for name in (V1, V1ALPHA)
+    )
+
+
+def _describe_v1() -> None:
+    """Registers the descriptor of v1, which the library lacks: clients describe all they list."""
+    pool = descriptor_pool.Default()
+    try:
+        pool.FindFileByName(_V1_FILE)
+    except KeyError:
+        file = descriptor_pb2.FileDescriptorProto()
+        reflection_pb2.DESCRIPTOR.CopyToProto(file)
+        file.name, file.package = _V1_FILE, "grpc.reflection.v1"
+        _rename_types(file)
+        pool.Add(file)
+
+
+def _rename_types(file: descriptor_pb2.FileDescriptorProto) -> None:
+    old, new = ".grpc.reflection.v1alpha.", ".grpc.reflection.v1."
+    for message in file.message_type:
+        for message_field in message.field:
+            # Setting it on a scalar field, even to nothing, would make the descriptor invalid.
+            if message_field.type_name:
+                message_field.type_name = message_field.type_name.replace(old, new)
+    for service in file.service:
+        for method in service.method:
+            method.input_type = method.input_type.replace(old, new)
+            method.output_type = method.output_type.replace(old, new)
