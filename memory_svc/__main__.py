@@ -1,0 +1,14 @@
+"""`python -m memory_svc`: settings from the environment, then serve until a signal."""
+
+from memory_svc.app import build
+from memory_svc.settings import MemorySettings
+from selm.server import run
+from selm.settings import load_settings
+
+
+def main() -> None:
+    run("memory", load_settings(MemorySettings), build)
+
+
+if __name__ == "__main__":
+    main()

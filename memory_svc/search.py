@@ -1,0 +1,117 @@
+"""Recall: from a query to hits, each with the gate's decision; and why there are none.
+
+1 An equal key is looked up by its hash, so that no vector search can miss it. 2 The query's vector
+(the stored one of an equal question, else embedded) finds neighbours. 3 The gate decides on each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from memory_svc import gate
+from memory_svc.core import (
+    Condition,
+    Embedder,
+    GateThresholds,
+    Memory,
+    MemoryStore,
+    Neighbour,
+    Vector,
+    question_key,
+)
+from memory_svc.gate import Hit
+
+# Candidates beyond what was asked for: those in scope may be less similar than others.
+_MIN_CANDIDATES = 24
+_MAX_EXACT = 16
+
+
+class EmptyReason(IntEnum):
+    """Why a search found nothing; the numbers are those of the contract."""
+
+    HAS_HITS = 0
+    NOTHING_STORED = 1
+    FILTERED_OUT = 2
+    BELOW_THRESHOLD = 3
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for; `visible` is all that may be recalled, `condition` what is wanted."""
+
+    text: str
+    visible: Condition
+    condition: Condition
+    max_results: int
+    min_score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hits, best first, or the reason why there are none."""
+
+    hits: Sequence[Hit]
+    empty_reason: EmptyReason = EmptyReason.HAS_HITS
+
+
+class Search:
+    """Finds memories and asks the gate about each."""
+
+    def __init__(self, store: MemoryStore, embedder: Embedder, thresholds: GateThresholds) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._thresholds = thresholds
+
+    async def find(self, query: Query) -> Found:
+        """At most `max_results` hits."""
+        exact = await self._exact(query)
+        neighbours = await self._neighbours(query, exact)
+        if not exact and not neighbours:
+            return Found((), await self._why_nothing(query))
+        hits = await self._judge(query, [*(Neighbour(m, 1.0) for m in exact), *neighbours])
+        good = [hit for hit in hits if hit.score >= query.min_score]
+        if not good:
+            return Found((), EmptyReason.BELOW_THRESHOLD)
+        return Found(good[: query.max_results])
+
+    async def _exact(self, query: Query) -> list[Memory]:
+        same = replace(query.condition, question_key=question_key(query.text))
+        return await self._store.find(same, _MAX_EXACT)
+
+    async def _neighbours(self, query: Query, exact: Sequence[Memory]) -> list[Neighbour]:
+        if exact and query.max_results <= len(exact):
+            return []
+        vector = await self._vector(query.text, exact)
+        known = {memory.memory_id for memory in exact}
+        comparable = replace(query.condition, embedding_model=self._embedder.model)
+        limit = max(_MIN_CANDIDATES, 2 * query.max_results)
+        found = await self._store.nearest(comparable, vector, limit)
+        return [neighbour for neighbour in found if neighbour.memory.memory_id not in known]
+
+    async def _vector(self, text: str, exact: Sequence[Memory]) -> Vector:
+        for memory in exact:
+            # The same question but for case and punctuation: its vector serves, no model runs.
+            if memory.embedding_model == self._embedder.model:
+                return memory.vector
+        (vector,) = await self._embedder.embed([text])
+        return vector
+
+    async def _judge(self, query: Query, found: Sequence[Neighbour]) -> list[Hit]:
+        needed = self._thresholds
+        hits = [gate.first_look(query.text, n.memory, n.cosine, needed) for n in found]
+        hits = [
+            await self._compare_forms(query.text, hit) if gate.needs_form(hit, needed) else hit
+            for hit in hits
+        ]
+        return gate.settle(hits, query.condition.user or "", needed)
+
+    async def _compare_forms(self, text: str, hit: Hit) -> Hit:
+        forms = gate.forms(text, hit.memory)
+        if not all(forms):
+            return gate.second_look(text, hit, 1.0, self._thresholds)
+        one, other = await self._embedder.embed(forms)
+        return gate.second_look(text, hit, gate.cosine(one, other), self._thresholds)
+
+    async def _why_nothing(self, query: Query) -> EmptyReason:
+        visible = await self._store.find(query.visible, 1)
+        return EmptyReason.FILTERED_OUT if visible else EmptyReason.NOTHING_STORED

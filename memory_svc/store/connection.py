@@ -1,0 +1,143 @@
+"""The connection to Milvus: opened when needed, given up when it fails, opened by the next call.
+
+Every fault leaves here as STORE_UNAVAILABLE. Knows the collection, but no memory.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+from pymilvus import AsyncMilvusClient, MilvusClient
+from pymilvus.exceptions import MilvusException
+
+from memory_svc.store import schema
+from selm.errors import SelmError, unavailable
+from selm.log import get_logger
+
+_log = get_logger("memory.store")
+
+T = TypeVar("T")
+
+_LITE = "milvus_lite"
+# The client raises the first two, by kind of fault; a closed channel gives the last.
+_FAULTS = (MilvusException, grpc.RpcError, TimeoutError, OSError, ValueError)
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """Where the store is and how it is spoken to."""
+
+    uri: str
+    token: str
+    collection: str
+    consistency_level: str
+    timeout_s: float
+    flush_num_writes: int
+    dimension: int
+
+
+class StoreConnection:
+    """Holds the present client of one collection."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        self._options = options
+        self._client: Any = None
+        self._opening = asyncio.Lock()
+        self.is_lite = False
+
+    async def call(
+        self, what: str, ask: Callable[[Any], Awaitable[T]], *, timeout_s: float | None = None
+    ) -> T:
+        """One call within its time; a lost server gets a second chance with a new connection."""
+        try:
+            async with asyncio.timeout(timeout_s or self._options.timeout_s):
+                client = await self._open()
+                try:
+                    return await ask(client)
+                except _FAULTS as error:
+                    _log.warning("store_call_repeated", call=what, error=_text(error))
+                    await self._forget(client)
+                return await ask(await self._open())
+        except _FAULTS as error:
+            await self._forget(self._client)
+            _log.warning("store_unavailable", call=what, error=_text(error))
+            raise unavailable(
+                "STORE_UNAVAILABLE", "the memory store does not answer", store="milvus"
+            ) from error
+
+    async def close(self) -> None:
+        await self._forget(self._client)
+
+    async def _open(self) -> Any:
+        """The client, once the collection is there and loaded."""
+        if self._client is not None:
+            return self._client
+        async with self._opening:
+            if self._client is None:
+                version = await asyncio.to_thread(prepare, self._options)
+                self.is_lite = version.startswith(_LITE)
+                self._client = AsyncMilvusClient(
+                    uri=self._options.uri,
+                    token=self._options.token,
+                    timeout=self._options.timeout_s,
+                    # NOTE: else a client shares its channel, and its broken state, with the next.
+                    dedicated=True,
+                )
+                _log.info("store_opened", uri=self._options.uri, server=version)
+            return self._client
+
+    async def _forget(self, client: Any) -> None:
+        if client is None:
+            return
+        if self._client is client:
+            self._client = None
+        try:
+            async with asyncio.timeout(1):
+                await client.close()
+        except _FAULTS as error:
+            _log.info("store_close_failed", error=_text(error))
+
+
+def prepare(options: StoreOptions) -> str:
+    """Creates the collection if need be and loads it; the server's version. Blocks.
+
+    NOTE: with the blocking client, since the other one cannot create an index on milvus-lite.
+    """
+    client = MilvusClient(
+        uri=options.uri, token=options.token, timeout=options.timeout_s, dedicated=True
+    )
+    try:
+        version = str(client.get_server_version())
+        if not client.has_collection(options.collection):
+            # Another replica may be as fast: the same collection again is no error.
+            client.create_collection(
+                options.collection,
+                schema=schema.collection_schema(options.dimension),
+                index_params=schema.collection_indexes(is_lite=version.startswith(_LITE)),
+                consistency_level=options.consistency_level,
+            )
+        _check_dimension(client, options)
+        # After a restart of the server the collection exists but answers no search.
+        client.load_collection(options.collection)
+        return version
+    finally:
+        client.close()
+
+
+def _check_dimension(client: Any, options: StoreOptions) -> None:
+    fields = client.describe_collection(options.collection)["fields"]
+    vector = next(field for field in fields if field["name"] == schema.VECTOR_FIELD)
+    dimension = int(vector["params"]["dim"])
+    if dimension != options.dimension:
+        raise SelmError(
+            "EMBEDDING_INVALID",
+            f"collection {options.collection} holds vectors of {dimension} numbers, the model "
+            f"makes {options.dimension}: choose another SELM_MEMORY_COLLECTION",
+            metadata={"expected": str(dimension), "actual": str(options.dimension)},
+        )
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
