@@ -1,0 +1,14 @@
+"""`python -m feedback_svc`: settings from the environment, then serve until a signal."""
+
+from feedback_svc.app import build
+from feedback_svc.settings import FeedbackSettings
+from selm.server import run
+from selm.settings import load_settings
+
+
+def main() -> None:
+    run("feedback", load_settings(FeedbackSettings), build)
+
+
+if __name__ == "__main__":
+    main()

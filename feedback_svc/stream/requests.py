@@ -1,0 +1,218 @@
+"""Training requests: kept in the bucket, their state folded from JOBS and DEAD_LETTERS.
+
+TRAINING is a work queue and forgets what a trainer has taken, so requests live in the bucket:
+`latest.{tenant}.{adapter}` is written by compare-and-set and makes a request exist, one at a
+time; `training_request.{tenant}.{id}` keeps every one, and whether it reached the queue.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from feedback_svc import learning
+from feedback_svc.learning import RequestState
+from feedback_svc.stream.jetstream import Codec
+from selm import names, streams
+from selm.bus import Bus
+from selm.delivery import CaughtUp, Delivery
+from selm.errors import SelmError, not_found
+from selm.kv import KeyValue
+from selm.log import get_logger
+
+_LATEST = "latest"
+_REQUEST = "training_request"
+_RETRY_S = 0.5
+_LOST_RACE = frozenset({"RESOURCE_EXISTS", "STALE_REVISION"})
+_log = get_logger("feedback_svc.requests")
+
+
+class RequestBook:
+    """All requests this replica knows, and how they stand."""
+
+    def __init__(self, bucket: KeyValue, codec: Codec) -> None:
+        self._bucket = bucket
+        self._codec = codec
+        self._requests: dict[tuple[str, str], learning.TrainingRequest] = {}
+        self._jobs: dict[tuple[str, str], learning.JobNews] = {}
+        self._dead: dict[tuple[str, str], learning.DeadLetterNews] = {}
+        self._num_dead: dict[tuple[str, str], int] = {}
+        self._is_read = asyncio.Event()
+        self._to_read = {streams.JOBS.name, streams.DEAD_LETTERS.name}
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_read.is_set()
+
+    async def run(self, bus: Bus) -> None:
+        """Read the requests, then follow what becomes of them until cancelled."""
+        await self._load_until_read()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(bus, streams.JOBS, self._take_job, is_present=True))
+            group.create_task(
+                self._follow(bus, streams.DEAD_LETTERS, self._take_dead_letter, is_present=False)
+            )
+
+    async def _load_until_read(self) -> None:
+        while True:
+            try:
+                return await self._load()
+            except SelmError as error:
+                _log.warning("requests_not_read", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+
+    async def _load(self) -> None:
+        """Read what was asked before this process started."""
+        for prefix in (_REQUEST, _LATEST):
+            for key in await self._bucket.keys(f"{prefix}."):
+                entry = await self._bucket.get(key)
+                if entry is not None:
+                    self._learn(_decode(entry.value))
+
+    async def create(self, request: learning.TrainingRequest) -> learning.TrainingRequest:
+        """Make the request exist, unless one of its adapter waits: then that one is returned."""
+        key = f"{_LATEST}.{request.tenant}.{_adapter_id(request.adapter)}"
+        while True:
+            entry = await self._bucket.get(key)
+            if entry is not None:
+                latest = self._learn(_decode(entry.value))
+                is_same = latest.request_id == request.request_id
+                if is_same or self.view(latest).state is RequestState.WAITING:
+                    return latest
+            try:
+                if entry is None:
+                    await self._bucket.create(key, _encode(request))
+                else:
+                    await self._bucket.update(key, _encode(request), entry.revision)
+            except SelmError as error:
+                if error.reason not in _LOST_RACE:
+                    raise
+                continue  # another replica was faster: look at what it made
+            return self._learn(request)
+
+    async def mark_announced(self, request: learning.TrainingRequest) -> None:
+        """Note that the work queue has it, so that nobody puts it there again."""
+        announced = replace(request, announced=True)
+        await self._bucket.put(_path(announced.tenant, announced.request_id), _encode(announced))
+        self._requests[announced.tenant, announced.name] = announced
+
+    async def find(self, tenant: str, name: str) -> learning.RequestView:
+        """A request by name, also one that another replica made."""
+        request = self._requests.get((tenant, name))
+        if request is None:
+            ids = names.parse(names.TRAINING_REQUEST, name) or ("",)
+            entry = await self._bucket.get(_path(tenant, ids[0]))
+            if entry is None:
+                raise not_found(name)
+            request = self._learn(_decode(entry.value))
+        return self.view(request)
+
+    def peek(self, tenant: str, name: str) -> learning.RequestView | None:
+        """A request that this replica knows."""
+        request = self._requests.get((tenant, name))
+        return self.view(request) if request else None
+
+    def views(self, tenant: str, adapter: str) -> list[learning.RequestView]:
+        """Requests of an adapter, oldest first."""
+        found = [
+            self.view(request)
+            for request in self._requests.values()
+            if request.tenant == tenant and request.adapter == adapter
+        ]
+        return sorted(found, key=lambda view: view.request.create_time)
+
+    def adapters(self, tenant: str) -> set[str]:
+        """Adapters of a tenant that were ever asked to learn, or have dead letters."""
+        asked = {request.adapter for request in self._requests.values() if request.tenant == tenant}
+        return asked | {adapter for owner, adapter in self._num_dead if owner == tenant and adapter}
+
+    def unannounced(self) -> list[learning.TrainingRequest]:
+        """Requests that exist but never reached the work queue."""
+        return [
+            request
+            for request in self._requests.values()
+            if not request.announced and self.view(request).state is RequestState.WAITING
+        ]
+
+    def num_dead_letters(self, tenant: str, adapter: str) -> int:
+        return self._num_dead.get((tenant, adapter), 0)
+
+    def job_of(self, tenant: str, request: str) -> learning.JobNews | None:
+        """The newest job that worked on a request."""
+        return self._jobs.get((tenant, request))
+
+    def view(self, request: learning.TrainingRequest) -> learning.RequestView:
+        """How a request stands: what its job says, else whether the queue gave it up."""
+        job = self._jobs.get((request.tenant, request.name))
+        dead = self._dead.get((request.tenant, request.name))
+        if dead is not None and (job is None or job.state.is_open):
+            time = job.update_time if job else request.create_time
+            return learning.RequestView(request, RequestState.FAILED, time, job, dead.failure)
+        if job is None:
+            return learning.RequestView(request, RequestState.WAITING, request.create_time)
+        return learning.RequestView(request, job.state, job.update_time, job, job.failure)
+
+    def _learn(self, request: learning.TrainingRequest) -> learning.TrainingRequest:
+        """Keep a request; what is known to be announced stays so."""
+        known = self._requests.setdefault((request.tenant, request.name), request)
+        if request.announced and not known.announced:
+            known = self._requests[request.tenant, request.name] = request
+        return known
+
+    def _take_job(self, delivery: Delivery) -> None:
+        news = self._codec.job(delivery)
+        if news is None:
+            return
+        known = self._jobs.get((news.tenant, news.request))
+        # A request has one job; should it ever have two, the one that changed last counts.
+        if known is None or known.job == news.job or news.update_time >= known.update_time:
+            self._jobs[news.tenant, news.request] = news
+
+    def _take_dead_letter(self, delivery: Delivery) -> None:
+        news = self._codec.dead_letter(delivery)
+        key = (news.tenant, news.adapter)
+        self._num_dead[key] = self._num_dead.get(key, 0) + 1
+        if news.request:
+            self._dead[news.tenant, news.request] = news
+
+    async def _follow(
+        self,
+        bus: Bus,
+        spec: streams.StreamSpec,
+        take: Callable[[Delivery], None],
+        *,
+        is_present: bool,
+    ) -> None:
+        async for item in bus.replay(spec.name, spec.subjects, last_per_subject=is_present):
+            if isinstance(item, CaughtUp):
+                self._to_read.discard(spec.name)
+                if not self._to_read:
+                    self._is_read.set()
+                continue
+            try:
+                take(item)
+            except (SelmError, ValueError) as error:
+                _log.error("unreadable", stream=spec.name, seq=item.sequence, error=str(error))
+
+
+def _adapter_id(adapter: str) -> str:
+    return (names.parse(names.ADAPTER, adapter) or ("",))[0]
+
+
+def _path(tenant: str, request_id: str) -> str:
+    return f"{_REQUEST}.{tenant}.{request_id}"
+
+
+def _encode(request: learning.TrainingRequest) -> bytes:
+    fields = {**asdict(request), "create_time": request.create_time.isoformat()}
+    return json.dumps(fields).encode()
+
+
+def _decode(value: bytes) -> learning.TrainingRequest:
+    fields: dict[str, Any] = json.loads(value)
+    fields["create_time"] = datetime.fromisoformat(fields["create_time"])
+    fields["trigger"] = learning.Trigger(fields["trigger"])
+    fields["lessons"] = tuple(fields["lessons"])
+    return learning.TrainingRequest(**fields)
