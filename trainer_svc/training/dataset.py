@@ -1,0 +1,157 @@
+"""Freezing what one job learns from: which lessons, where training starts, and why. Pure rules.
+
+A dataset is decided once per job and never changed; a job that starts again reads it back.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selm.errors import SelmError
+from selm.lessons import LessonRecord, LessonState, live_lessons
+from selm.names import FEEDBACK_EVENT, LESSON, adapter_name, dataset_name, parse
+from trainer_svc.core import Revision, now
+from trainer_svc.jobs import Dataset, DatasetLesson, OutdatedAnswer, Start, TrainingJob
+from trainer_svc.registry.codec import encode
+
+# Proven by a serving revision: a new revision must keep them, not learn them anew.
+PROVEN = frozenset({LessonState.VERIFIED, LessonState.RETIRED})
+# Replayed beside new lessons, so that a small round does not wash out what was learned before.
+MIN_REPLAYED = 8
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What `stable` points to, and the lessons it holds."""
+
+    revision: Revision
+    lesson_ids: frozenset[str]
+
+
+@dataclass(frozen=True)
+class FreezePolicy:
+    """Up to `consolidate_below` live lessons every training starts from the base model."""
+
+    consolidate_below: int
+    base_sha256: str
+
+
+def freeze(
+    job: TrainingJob,
+    records: Sequence[LessonRecord],
+    serving: Serving | None,
+    policy: FreezePolicy,
+) -> Dataset:
+    """The dataset of a job; DATASET_EMPTY if there is nothing to learn."""
+    live = live_lessons(records, adapter_name(job.adapter_id))
+    start, why = choose_start(job, len(live), serving, policy)
+    lessons = tuple(_lesson(record) for record in live)
+    _check_worth_training(job, lessons, serving)
+    if start is Start.SERVING and serving is not None:
+        lessons = with_replay(lessons, serving.lesson_ids, job.job_id)
+    superseded = _superseded(records, live, job)
+    content = encode({"lessons": lessons, "superseded": superseded, "start": start})
+    return Dataset(
+        tenant=job.tenant,
+        dataset_id=job.job_id,
+        adapter_id=job.adapter_id,
+        sha256=hashlib.sha256(content).hexdigest(),
+        start=start,
+        start_reason=why,
+        parent_revision_id=serving.revision.revision_id
+        if serving and start is Start.SERVING
+        else "",
+        baseline_revision_id=serving.revision.revision_id if serving else "",
+        lessons=lessons,
+        superseded=superseded,
+        newest_lesson_time=max((record.create_time for record in live), default=None),
+        create_time=now(),
+    )
+
+
+def choose_start(
+    job: TrainingJob, num_live: int, serving: Serving | None, policy: FreezePolicy
+) -> tuple[Start, str]:
+    """Where training starts, and why in words. From the base is cleaner, from serving cheaper."""
+    if serving is None:
+        return Start.BASE, "no revision serves yet"
+    if job.from_base:
+        return Start.BASE, "the request asked to train from the base model"
+    if serving.revision.manifest.base_sha256 != policy.base_sha256:
+        return Start.BASE, "the serving revision belongs to another base model"
+    if num_live <= policy.consolidate_below:
+        return Start.BASE, (
+            f"{num_live} live lessons, at most {policy.consolidate_below}: "
+            "all are trained again from the base model"
+        )
+    return Start.SERVING, (
+        f"{num_live} live lessons, more than {policy.consolidate_below}: "
+        "the serving revision is continued with replayed lessons"
+    )
+
+
+def with_replay(
+    lessons: tuple[DatasetLesson, ...], held: frozenset[str], seed: str
+) -> tuple[DatasetLesson, ...]:
+    """Keeps as many held lessons in training as there are new ones, drawn by a fixed hash."""
+    old = [lesson for lesson in lessons if not lesson.is_new and lesson.lesson_id in held]
+    num_new = len(lessons) - len(old)
+    drawn = sorted(old, key=lambda lesson: _draw(seed, lesson))[: max(num_new, MIN_REPLAYED)]
+    replayed = {lesson.lesson_id for lesson in drawn}
+    return tuple(
+        lesson if lesson not in old else _replayed(lesson, is_trained=lesson.lesson_id in replayed)
+        for lesson in lessons
+    )
+
+
+def _replayed(lesson: DatasetLesson, *, is_trained: bool) -> DatasetLesson:
+    return DatasetLesson(**{**vars(lesson), "is_trained": is_trained})
+
+
+def _draw(seed: str, lesson: DatasetLesson) -> str:
+    return hashlib.sha256(f"{seed}:{lesson.lesson_id}".encode()).hexdigest()
+
+
+def _lesson(record: LessonRecord) -> DatasetLesson:
+    return DatasetLesson(
+        lesson_id=_id(LESSON, record.name),
+        feedback_event_id=_id(FEEDBACK_EVENT, record.feedback_event),
+        question=record.question,
+        answer=record.answer,
+        paraphrases=record.paraphrases,
+        user=record.user,
+        is_new=record.state not in PROVEN,
+    )
+
+
+def _superseded(
+    records: Sequence[LessonRecord], live: Sequence[LessonRecord], job: TrainingJob
+) -> tuple[OutdatedAnswer, ...]:
+    answers = {record.subject_key: record.answer for record in live}
+    outdated = {
+        OutdatedAnswer(record.question, record.answer): None
+        for record in sorted(records, key=lambda record: record.sequence)
+        if record.adapter == adapter_name(job.adapter_id)
+        and answers.get(record.subject_key, record.answer) != record.answer
+    }
+    return tuple(outdated)
+
+
+def _check_worth_training(
+    job: TrainingJob, lessons: tuple[DatasetLesson, ...], serving: Serving | None
+) -> None:
+    metadata = {"dataset": dataset_name(job.job_id), "excluded": "0"}
+    if not lessons:
+        text = f"{adapter_name(job.adapter_id)} has no lesson that may train it"
+        raise SelmError("DATASET_EMPTY", text, metadata=metadata)
+    held = serving.lesson_ids if serving else frozenset()
+    if job.from_base or any(lesson.is_new for lesson in lessons):
+        return
+    if held == {lesson.lesson_id for lesson in lessons}:
+        text = f"the serving revision has learned all {len(lessons)} live lessons already"
+        raise SelmError("DATASET_EMPTY", text, metadata=metadata)
+
+
+def _id(pattern: str, name: str) -> str:
+    found = parse(pattern, name)
+    return found[0] if found else ""
