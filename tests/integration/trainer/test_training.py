@@ -1,0 +1,163 @@
+"""A training request becomes a serving revision, whatever happens on the way."""
+
+import asyncio
+
+import pytest
+
+from selm.errors import SelmError
+from selm.lessons import LessonState
+
+FACTS = [("What colour is Vano?", "teal"), ("Who leads Orru?", "Mira Tol")]
+
+
+async def test_a_request_becomes_a_serving_revision(bench) -> None:
+    """Dataset, evaluation, revision, alias, announcement and lessons all tell the same."""
+    lessons = await bench.teach(*FACTS)
+    await bench.request(lessons)
+    async with bench.working():
+        job = await bench.job("SUCCEEDED")
+
+    alias = await bench.stable()
+    revision = await bench.rooms.revisions.get("default", "default", job.output_revision_id)
+    evaluation = await bench.rooms.evaluations.get("default", job.evaluation_id)
+    announced = await bench.announced()
+    assert (alias.revision_id, alias.epoch, alias.scope_mode) == (revision.revision_id, 1, "SCOPED")
+    assert revision.state == "ACCEPTED"
+    assert (revision.manifest.lesson_count, revision.manifest.from_base) == (2, True)
+    assert sorted(f"lessons/{i}" for i in evaluation.lesson_ids) == sorted(lessons)
+    assert announced.adapter_revision.artifact.uri == revision.artifact.uri
+    assert announced.alias.epoch == 1
+    assert job.start_reason == "no revision serves yet"
+    assert [attempt.failure for attempt in job.attempts] == [None]
+    for lesson in lessons:
+        record = await bench.lesson(lesson)
+        assert record.state is LessonState.TRAINED
+        assert record.adapter_revision == f"adapters/default/revisions/{revision.revision_id}"
+
+
+async def test_a_rejected_candidate_changes_nothing_that_serves(bench) -> None:
+    """The revision is kept REJECTED; the lessons wait in memory with the gate's reason."""
+    lessons = await bench.teach(("Bad one (reject)?", "no"))
+    await bench.request(lessons)
+    async with bench.working():
+        job = await bench.job("REJECTED")
+
+    revision = await bench.rooms.revisions.get("default", "default", job.output_revision_id)
+    record = await bench.lesson(lessons[0])
+    assert (job.failure.reason, revision.state) == ("GATE_FAILED", "REJECTED")
+    assert await bench.stable() is None
+    assert record.state is LessonState.REMEMBERED
+    assert record.failure == "GATE_FAILED: efficacy 0.10 is below 0.95"
+
+
+@pytest.mark.parametrize(
+    ("question", "reason", "num_attempts"),
+    [
+        ("Never (not finite)?", "TRAINING_NOT_FINITE", 1),
+        ("Always (killed)?", "ATTEMPTS_EXHAUSTED", 3),
+    ],
+)
+async def test_a_job_that_cannot_succeed_fails_with_its_reason(
+    bench, question, reason, num_attempts
+) -> None:
+    """Hopeless ones at once, others after every allowed attempt; lessons return to memory."""
+    lessons = await bench.teach((question, "x"))
+    await bench.request(lessons)
+    async with bench.working():
+        job = await bench.job("FAILED")
+
+    assert (job.failure.reason, len(job.attempts)) == (reason, num_attempts)
+    assert [a.lease_epoch for a in job.attempts] == list(range(1, num_attempts + 1))
+    assert (await bench.lesson(lessons[0])).state is LessonState.REMEMBERED
+
+
+async def test_a_request_without_lessons_fails_as_empty(bench) -> None:
+    """There is nothing to learn, and trying again would not help."""
+    await bench.request()
+    async with bench.working():
+        job = await bench.job("FAILED")
+
+    assert job.failure.reason == "DATASET_EMPTY"
+
+
+async def test_a_trainer_of_another_base_model_is_refused(bench) -> None:
+    """Replicas that serve another base model could never load what would be trained."""
+    bench.serving.base = "f" * 64
+    lessons = await bench.teach(*FACTS)
+    await bench.request(lessons)
+    async with bench.working():
+        job = await bench.job("FAILED")
+
+    assert job.failure.reason == "ADAPTER_INCOMPATIBLE"
+
+
+async def test_a_second_round_starts_from_the_base_while_lessons_are_few(bench) -> None:
+    """All live lessons are in it, the first round's too, and the alias remembers where it was."""
+    await bench.request(await bench.teach(FACTS[0]))
+    async with bench.working():
+        first = await bench.job("SUCCEEDED")
+        second = await bench.job(
+            "SUCCEEDED", request_id=await bench.request(await bench.teach(FACTS[1]))
+        )
+
+    alias = await bench.stable()
+    dataset = await bench.rooms.datasets.find("default", second.dataset_id)
+    assert len(dataset.lessons) == 2
+    assert dataset.baseline_revision_id == first.output_revision_id
+    assert second.start == "BASE"
+    assert (alias.revision_id, alias.previous_revision_id, alias.epoch) == (
+        second.output_revision_id,
+        first.output_revision_id,
+        2,
+    )
+
+
+async def test_cancelling_kills_the_child_and_returns_the_lessons(bench) -> None:
+    """The job ends CANCELLED long before its child would have; cancelling twice is no error."""
+    lessons = await bench.teach(("Long (slow)?", "x"))
+    await bench.request(lessons)
+    async with bench.working():
+        job = await bench.job("TRAINING")
+        await bench.rooms.desk.cancel("default", job.job_id)
+        job = await bench.job("CANCELLED")
+
+    assert (await bench.rooms.desk.cancel("default", job.job_id)).state == "CANCELLED"
+    assert (await bench.lesson(lessons[0])).state is LessonState.REMEMBERED
+    assert job.output_revision_id == ""
+
+
+async def test_a_finished_job_cannot_be_cancelled(bench) -> None:
+    """STATE_CONFLICT names the job and its state."""
+    await bench.request(await bench.teach(*FACTS))
+    async with bench.working():
+        job = await bench.job("SUCCEEDED")
+
+    with pytest.raises(SelmError) as error:
+        await bench.rooms.desk.cancel("default", job.job_id)
+    assert error.value.reason == "STATE_CONFLICT"
+    assert error.value.metadata["state"] == "SUCCEEDED"
+
+
+async def test_watching_shows_the_present_then_every_state_then_ends(bench) -> None:
+    """Two watchers see the states in their order and progress between, until the final one."""
+    await bench.request(await bench.teach(*FACTS))
+    seen: list[str] = []
+    async with bench.working():
+        job = await eventually_opened(bench)
+
+        async def follow() -> None:
+            async for frame in bench.rooms.watch.follow("default", job.job_id):
+                seen.append(str(frame.state))
+
+        await asyncio.wait_for(asyncio.gather(follow(), follow()), 30)
+
+    order = ["QUEUED", "PREPARING", "TRAINING", "EVALUATING", "PUBLISHING", "SUCCEEDED"]
+    assert seen.count("SUCCEEDED") == 2
+    assert set(seen) <= set(order)
+
+
+async def eventually_opened(bench):
+    """The job, in whatever state."""
+    while not (jobs := await bench.rooms.jobs.list_all("default")):
+        await asyncio.sleep(0.01)
+    return jobs[0]

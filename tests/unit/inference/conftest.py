@@ -1,0 +1,31 @@
+"""Engines of the tiny model: real threads, real torch, no network."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from inference_svc.engine.engine import AsyncEngine, EngineLimits
+from inference_svc.engine.loader import EngineSource, load_engine
+
+StartEngine = Callable[..., AbstractAsyncContextManager[AsyncEngine]]
+
+
+@pytest.fixture
+def start_engine(tiny_model: Path, tmp_path: Path) -> StartEngine:
+    """Starts an engine with the given limits, stops it at the end of its block."""
+
+    @asynccontextmanager
+    async def start(
+        limits: EngineLimits | None = None, folder: Path = tiny_model, adapter_slots: int = 4
+    ) -> AsyncIterator[AsyncEngine]:
+        source = EngineSource(str(folder), tmp_path, adapter_slots=adapter_slots)
+        engine = load_engine(source, limits or EngineLimits(num_threads=1))
+        engine.start()
+        try:
+            yield engine
+        finally:
+            await engine.stop()
+
+    return start
