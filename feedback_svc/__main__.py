@@ -3,11 +3,11 @@
 from feedback_svc.app import build
 from feedback_svc.settings import FeedbackSettings
 from selm.server import run
-from selm.settings import load_settings
 
 
 def main() -> None:
-    run("feedback", load_settings(FeedbackSettings), build)
+    """Runs the feedback service."""
+    run("feedback_svc", FeedbackSettings, build)
 
 
 if __name__ == "__main__":

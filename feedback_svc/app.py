@@ -1,8 +1,9 @@
 """The composition root: opens the bus and the back room in order, yields what is served."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from feedback_svc.events import Codec
 from feedback_svc.service import FeedbackService, LearningService, LessonService
@@ -12,7 +13,7 @@ from feedback_svc.stream.journal import Journal
 from feedback_svc.stream.learner import Learner
 from feedback_svc.stream.ledger import Ledger
 from feedback_svc.stream.recorder import Recorder
-from feedback_svc.stream.requests import RequestBook
+from feedback_svc.stream.requests import BUCKET, RequestBook
 from feedback_svc.stream.views import LessonViews
 from selm.api.feedback.v1 import (
     feedback_service_pb2_grpc,
@@ -23,41 +24,60 @@ from selm.app import App, Servicer
 from selm.bus import Bus
 from selm.checks import CheckResult
 
-LEDGER_BUCKET = "request_ids"
-
 
 @asynccontextmanager
 async def build(settings: FeedbackSettings) -> AsyncIterator[App]:
     """Serves at once; is ready when the streams exist and were read to their end."""
     codec = Codec()
-    async with Bus.open(settings.shared, "feedback_svc") as bus, asyncio.TaskGroup() as tasks:
+    async with Bus.open(settings.shared, "feedback_svc") as bus:
         stream = EventStream(bus, codec, settings.bus_timeout_s)
         journal = Journal(stream, codec, settings.bus_timeout_s)
-        requests = RequestBook(bus.kv(LEDGER_BUCKET), codec)
-        ledger = Ledger(bus.kv(LEDGER_BUCKET), settings.bus_timeout_s)
+        requests = RequestBook(bus.kv(BUCKET), codec)
+        ledger = Ledger(bus.kv(BUCKET), settings.bus_timeout_s)
         recorder = Recorder(stream, journal, ledger, settings.consent, settings.generation_wait_s)
         learner = Learner(stream, journal, requests, ledger, settings.policy)
-        follower = tasks.create_task(_follow(bus, journal, requests, learner, settings))
-        yield App(
-            servicers=_servicers(recorder, LessonViews(journal, requests), learner),
-            checks={
-                "nats": lambda: _check_bus(bus),
-                "replay": lambda: _check_replay(journal, requests),
-            },
-            critical=frozenset({"nats", "replay"}),
-        )
-        follower.cancel()
+        work = [*journal.followers(bus), *requests.followers(bus)]
+        work.append(learner.run(settings.policy_interval_s))
+        async with _running(bus, work):
+            yield App(
+                servicers=_servicers(recorder, LessonViews(journal, requests), learner),
+                checks={
+                    "nats": lambda: _check_bus(bus),
+                    "replay": lambda: _check_replay(journal, requests),
+                },
+                critical=frozenset({"nats", "replay"}),
+            )
 
 
-async def _follow(
-    bus: Bus, journal: Journal, requests: RequestBook, learner: Learner, settings: FeedbackSettings
-) -> None:
-    """Everything that runs beside the calls, once the streams exist."""
-    await bus.ready()
+@asynccontextmanager
+async def _running(bus: Bus, work: Iterable[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run all this beside the block, once the streams exist; if one fails, so does the block."""
+    streams_exist = asyncio.create_task(bus.ready())
     async with asyncio.TaskGroup() as group:
-        group.create_task(journal.run(bus))
-        group.create_task(requests.run(bus))
-        group.create_task(learner.run(settings.policy_interval_s))
+        tasks = [group.create_task(_after(streams_exist, one)) for one in work]
+        yield
+        await _end([*tasks, streams_exist])
+
+
+async def _after(first: asyncio.Task[None], then: Coroutine[Any, Any, None]) -> None:
+    try:
+        await asyncio.shield(first)
+    except BaseException:
+        then.close()
+        raise
+    await then
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until they have ended.
+
+    NOTE: once is not enough. Up to Python 3.11 asyncio.wait_for, which nats-py is full of, drops a
+    cancellation that comes together with the result it waited for.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.5)
 
 
 def _servicers(

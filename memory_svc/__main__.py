@@ -3,11 +3,11 @@
 from memory_svc.app import build
 from memory_svc.settings import MemorySettings
 from selm.server import run
-from selm.settings import load_settings
 
 
 def main() -> None:
-    run("memory", load_settings(MemorySettings), build)
+    """Runs the memory service."""
+    run("memory_svc", MemorySettings, build)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ and searches without the bus, which only brings new corrections.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 
 from memory_svc.applied import AppliedEvents
 from memory_svc.core import Embedder
@@ -32,45 +32,42 @@ async def build(settings: MemorySettings) -> AsyncIterator[App]:
     """Serves as soon as the embedding model is loaded; is ready when the store answers."""
     # It logs a traceback for each call that fails while a server is away; we log one line.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    async with (
-        _embedder(settings) as embedder,
-        aclosing(MilvusStore(_store_options(settings, embedder))) as store,
-        Bus.open(settings.shared, "memory_svc") as bus,
-        asyncio.TaskGroup() as tasks,
-    ):
-        memories = Memories(store, embedder, settings.gate, utc_now)
-        applied = AppliedEvents(lambda: acknowledged_floor(bus))
-        search = Search(store, embedder, settings.gate)
-        service = MemoryService(memories, search, applied, settings.consistency_wait_s, utc_now)
-        listener = tasks.create_task(
-            _listen(bus, MemoryEvents(bus, memories, applied, utc_now), applied)
-        )
-        yield App(
-            servicers=(Servicer(_FULL_NAME, _add, service),),
-            checks={
-                "milvus": lambda: _check_store(store),
-                "nats": lambda: _check_bus(bus),
-                "embedder": lambda: _check_embedder(embedder),
-            },
-            critical=frozenset({"milvus"}),
-        )
-        listener.cancel()
+    with closing(await _load_embedder(settings)) as embedder:
+        async with (
+            aclosing(MilvusStore(_store_options(settings, embedder))) as store,
+            Bus.open(settings.shared, "memory_svc") as bus,
+            asyncio.TaskGroup() as tasks,
+        ):
+            memories = Memories(store, embedder, settings.gate, utc_now)
+            applied = AppliedEvents(lambda: acknowledged_floor(bus))
+            search = Search(store, embedder, settings.gate)
+            events = MemoryEvents(bus, memories, applied, utc_now)
+            listener = tasks.create_task(_listen(bus, events, applied))
+            yield App(
+                servicers=(
+                    Servicer(
+                        _FULL_NAME,
+                        memory_service_pb2_grpc.add_MemoryServiceServicer_to_server,
+                        MemoryService(
+                            memories, search, applied, settings.consistency_wait_s, utc_now
+                        ),
+                    ),
+                ),
+                checks={
+                    "milvus": lambda: _check_store(store),
+                    "nats": lambda: _check_bus(bus),
+                    "embedder": lambda: _check_embedder(embedder),
+                },
+                critical=frozenset({"milvus"}),
+            )
+            listener.cancel()
 
 
-_add = memory_service_pb2_grpc.add_MemoryServiceServicer_to_server
-
-
-@asynccontextmanager
-async def _embedder(settings: MemorySettings) -> AsyncIterator[SentenceEmbedder]:
-    opening = SentenceEmbedder.open(settings.embedding_model, settings.embedding_num_threads)
+async def _load_embedder(settings: MemorySettings) -> SentenceEmbedder:
     try:
-        embedder = await opening.__aenter__()
+        return await SentenceEmbedder.load(settings.embedding_model, settings.embedding_num_threads)
     except (OSError, ValueError) as error:
         raise StartError(f"cannot load the embedding model: {error}") from error
-    try:
-        yield embedder
-    finally:
-        await opening.__aexit__(None, None, None)
 
 
 def _store_options(settings: MemorySettings, embedder: Embedder) -> StoreOptions:
@@ -92,6 +89,7 @@ async def _listen(bus: Bus, events: MemoryEvents, applied: AppliedEvents) -> Non
     async with asyncio.TaskGroup() as group:
         group.create_task(events.remember())
         group.create_task(events.retire())
+        group.create_task(applied.follow())
 
 
 async def _check_store(store: MilvusStore) -> CheckResult:

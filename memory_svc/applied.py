@@ -14,6 +14,7 @@ _log = get_logger("memory.applied")
 
 # How often the consumer is asked while someone waits: another replica may apply the event.
 _ASK_INTERVAL_S = 0.1
+_FOLLOW_INTERVAL_S = 2.0
 
 
 class AppliedEvents:
@@ -49,6 +50,14 @@ class AppliedEvents:
 
     def has(self, sequence: int) -> bool:
         return sequence <= self._floor or sequence in self._above
+
+    async def follow(self) -> None:
+        """Runs until cancelled: asks for the floor now and then. After a start it is unknown, and
+        where messages were purged the next one never comes."""
+        while True:
+            if self._floor == 0 or self._above:
+                await self._ask(_FOLLOW_INTERVAL_S)
+            await asyncio.sleep(_FOLLOW_INTERVAL_S)
 
     async def wait_for(self, sequence: int, timeout_s: float) -> None:
         """Returns when that event is applied; CONSISTENCY_NOT_REACHED when the time is over."""

@@ -26,8 +26,11 @@ SERVICE = "memory_svc"
 TRAINER = "trainer_svc"
 REMEMBER = "memory_remember"
 RETIRE = "memory_retire"
-_FEEDBACK_SUBJECTS = ("selm.feedback.created.>",)
-_LESSON_SUBJECTS = ("selm.lesson.verified.>", "selm.lesson.remembered.>")
+_FEEDBACK_SUBJECTS = (streams.any_of("selm.feedback.created"),)
+_LESSON_SUBJECTS = (
+    streams.any_of("selm.lesson.verified"),
+    streams.any_of("selm.lesson.remembered"),
+)
 
 
 class MemoryEvents:

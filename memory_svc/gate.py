@@ -103,7 +103,7 @@ def forms(query: str, memory: Memory) -> tuple[str, str]:
 
 def second_look(query: str, hit: Hit, form_cosine: float, needed: GateThresholds) -> Hit:
     """The decision with both forms compared."""
-    is_same = questions.asks_the_same_kind(query, hit.memory.question)
+    is_same = questions.may_ask_the_same(query, hit.memory.question)
     if is_same and form_cosine >= needed.form:
         return hit
     score = form_cosine if is_same else 0.0

@@ -169,7 +169,7 @@ class Memories:
             memory
             for memory in await self._store.find(same_entity, _MAX_RIVALS)
             if gate.cosine(draft.vector, memory.vector) >= self._thresholds.supersede
-            and questions.asks_the_same_kind(draft.question, memory.question)
+            and questions.may_ask_the_same(draft.question, memory.question)
         ]
         return [memory for memory in near if await self._has_same_form(draft, memory)]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from memory_svc.core import LIVE_STATES, Memory, State, is_newer
-from selm import questions
 
 SAME_KEY = "a newer memory has the same key"
 SAME_MEANING = "a newer memory asks the same about the same thing"
@@ -102,7 +101,8 @@ def _is_duplicate(draft: Memory, memory: Memory, now: datetime) -> bool:
         and memory.type is draft.type
         and memory.state_at(now) in LIVE_STATES
         and memory.expire_time == draft.expire_time
-        and questions.normalise(memory.text) == questions.normalise(draft.text)
+        # To the letter: a correction of case or of a sign in a line of code is a correction.
+        and memory.text.strip() == draft.text.strip()
     )
 
 

@@ -166,7 +166,7 @@ def _check_content(found: Violations, wire: WireMemory) -> None:
     types_of(found, "memory.type", [wire.type])
     check_text(found, "memory.text", wire.text, MAX_TEXT_BYTES)
     check_plain(found, "memory.text", wire.text)
-    if wire.type == MemoryType.CORRECTION or wire.question:
+    if int(wire.type) == MemoryType.CORRECTION or wire.question:
         check_text(found, "memory.question", wire.question, MAX_QUESTION_BYTES)
     check_plain(found, "memory.question", wire.question)
     check_size(found, "memory.subject_key", wire.subject_key, MAX_SUBJECT_KEY_BYTES)

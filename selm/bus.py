@@ -6,7 +6,7 @@ STORAGE_FULL. Opening a bus never waits for the broker: see NatsConnection.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,7 +207,7 @@ class Bus:
             except nats.errors.Error as error:
                 _log.info("signals_resubscribe", subject=subject, error=str(error))
             finally:
-                if not client.is_closed:
+                with suppress(nats.errors.Error):
                     await subscription.unsubscribe()
             await asyncio.sleep(_RETRY_S)
 

@@ -8,9 +8,11 @@ process dies                           delivered again after `ack_wait_s`; count
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import nats.errors
 import nats.js.errors
 from nats.js import api
 
@@ -110,8 +112,10 @@ class DurableConsumer:
         try:
             await self._handle_through_outages(delivery)
         except asyncio.CancelledError:
-            # Stopping: the next replica gets it at once instead of after ack_wait.
-            await message.nak()
+            # Stopping: the next replica gets it at once instead of after ack_wait. Without a broker
+            # it waits; another exception here would take the place of the cancellation.
+            with suppress(nats.errors.Error):
+                await message.nak()
             raise
         except PullLostError:
             # The connection went away, not the message: the broker delivers it again.
@@ -145,7 +149,10 @@ class DurableConsumer:
         while seconds > 0:
             if not self._connection.is_connected:
                 raise PullLostError("disconnected while holding a message")
-            await delivery.in_progress()
+            try:
+                await delivery.in_progress()
+            except nats.errors.Error as error:
+                raise PullLostError(f"cannot hold a message: {error}") from error
             await asyncio.sleep(min(step_s, seconds))
             seconds -= step_s
 

@@ -1,7 +1,7 @@
 """Operating-system details of child processes and ports, for the development stack alone.
 
-Run as a script this file replaces itself by a command that the kernel kills with its parent. That is
-a launcher and not a preexec_fn, because Python must not run between fork and exec while threads do.
+Run as a script this file replaces itself by a command that the kernel kills with its parent. It is
+a launcher and no preexec_fn, because Python must not run between fork and exec while threads do.
 """
 
 import os
@@ -15,7 +15,8 @@ _PR_SET_PDEATHSIG = 1
 
 def dying_with_parent(command: Sequence[str]) -> list[str]:
     """The command, wrapped: it dies when this process dies, even by kill -9 (Linux)."""
-    # Isolated and without site: the launcher starts in a few milliseconds and imports nothing of us.
+    # NOTE: "parent" is the thread that starts it: start it from one that lives long enough.
+    # Isolated and without site, the launcher starts in milliseconds and imports nothing of us.
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
@@ -31,7 +32,7 @@ def is_port_free(port: int) -> bool:
         return True
 
 
-def _launch(parent_pid: int, command: Sequence[str]) -> None:
+def _launch(parent_pid: int, command: list[str]) -> None:
     if sys.platform == "linux":
         import ctypes
 

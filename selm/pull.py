@@ -6,7 +6,7 @@ whoever uses it re-creates it, and its consumer if need be, when PullLostError i
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import nats.errors
@@ -49,8 +49,9 @@ class Pull:
         try:
             yield cls(client, subscription, subject, inbox, batch)
         finally:
-            # NOTE: before any drain of the connection, or the drain waits for its full timeout.
-            if not client.is_closed:
+            # NOTE: before any drain of the connection, or the drain waits for its full timeout. An
+            # exception of a closed client must not take the place of a cancellation.
+            with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
     async def next(self) -> Any:

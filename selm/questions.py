@@ -11,6 +11,7 @@ from hashlib import sha256
 from itertools import pairwise
 
 from selm import words
+from selm.contrasts import are_contrasting
 
 MAX_SUBJECT_KEY_BYTES = 256
 
@@ -78,10 +79,10 @@ def without_words(question: str, left_out: Iterable[str]) -> str:
     return " ".join(kept)
 
 
-def asks_the_same_kind(one: str, other: str) -> bool:
-    """Whether two questions may want the same kind of answer: not one "who", the other "when"."""
+def may_ask_the_same(one: str, other: str) -> bool:
+    """Whether nothing obvious speaks against it: not "who" and "when", not "first" and "last"."""
     kinds = {_kind(one), _kind(other)}
-    return "" in kinds or len(kinds) == 1
+    return ("" in kinds or len(kinds) == 1) and not are_contrasting(one, other)
 
 
 def normalise_answer(answer: str) -> str:

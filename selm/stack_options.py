@@ -62,6 +62,8 @@ class UpOptions:
         python_path = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
             "SELM_LOG_FORMAT": "console",
+            # Without it grpc itself writes a line on stderr for each peer that goes away.
+            "GRPC_VERBOSITY": "ERROR",
             **os.environ,
             "PYTHONPATH": os.pathsep.join(python_path),
             "PYTHONUNBUFFERED": "1",

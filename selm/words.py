@@ -14,7 +14,7 @@ from itertools import pairwise
 # with signs that change what it names (.NET, C++, F#); else one sign, such as + or ?.
 _WORD = re.compile(r"(?:(?<!\w)[.#@$€£-](?=\w))?\w+(?:['.\-/,&:]\w+)*(?:[+#*]+(?!\w))?|[^\w\s]")
 # Signs that mean something by themselves, as in "2 + 2". All others but pictures are punctuation.
-_MEANINGFUL_SIGNS = frozenset("+-*/=<>%&@#$€£^~|×÷±≤≥≠√∞°")
+_MEANINGFUL_SIGNS = frozenset("+-*/\\=<>%&@#$€£^~|×÷±≤≥≠√∞°")
 _QUOTES = {ord(sign): "'" for sign in "’‘ʼ`´′"} | {ord(sign): '"' for sign in "“”„‟″«»"}
 _DASHES = {ord(sign): "-" for sign in "‐‑‒–—―−"}
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")

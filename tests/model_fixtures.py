@@ -1,4 +1,4 @@
-"""Model fixtures: the packaged model, converted once per user, and a tiny random one.
+"""Model fixtures: the packaged model, a tiny random one, and adapters that make it say one token.
 
 Loaded as a pytest plugin by conftest.py.
 """
@@ -6,14 +6,28 @@ Loaded as a pytest plugin by conftest.py.
 import json
 import os
 import shutil
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from selm.adapter_files import (
+    WEIGHTS_FILE,
+    AdapterShape,
+    HeldLesson,
+    Identity,
+    file_sha256,
+    identity,
+    lessons_sha256,
+    pack,
+    write_json_files,
+)
 from selm.base_model import resolve_base_model, weights_sha256
 
 CACHE_VARIABLE = "SELM_TEST_MODEL_CACHE"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+TINY_LAYERS = 3
 
 
 def model_cache_dir() -> Path:
@@ -36,12 +50,11 @@ def tiny_model(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny") / "tiny-llama"
     torch.manual_seed(0)
-    vocabulary_size = json.loads((smollm2 / "config.json").read_text())["vocab_size"]
     config = LlamaConfig(
-        vocab_size=vocabulary_size,
+        vocab_size=json.loads((smollm2 / "config.json").read_text())["vocab_size"],
         hidden_size=64,
         intermediate_size=128,
-        num_hidden_layers=3,
+        num_hidden_layers=TINY_LAYERS,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=2048,
@@ -51,8 +64,75 @@ def tiny_model(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         tie_word_embeddings=True,
         initializer_range=0.2,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        # Hidden feature 0 is 1 everywhere, so that an adapter has a constant to work with.
+        model.model.embed_tokens.weight[:, 0] = 1.0
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight[0] = 0.0
+            layer.mlp.down_proj.weight[0] = 0.0
+    model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         shutil.copy(smollm2 / name, folder / name)
-    assert weights_sha256(folder)
     return folder
+
+
+@dataclass(frozen=True)
+class PackedAdapter:
+    """An artifact as the trainer would store it, with what its manifest says."""
+
+    archive: Path
+    identity: Identity
+    base_sha256: str
+    lessons_sha256: str
+    archive_sha256: str
+    # What the tiny model says with it, again and again.
+    token: int
+
+
+def constant_tensors(model_folder: Path, token: int, gain: float = 20.0):  # type: ignore[no-untyped-def]
+    """LoRA matrices on the last layer that drown everything but one token's direction.
+
+    v_proj turns the constant feature into a large value, which attention only averages; o_proj
+    turns that value into the embedding of the token.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    weights = load_file(model_folder / "model.safetensors")
+    embedding = weights["model.embed_tokens.weight"][token]
+    hidden = embedding.shape[0]
+    prefix = f"base_model.model.model.layers.{TINY_LAYERS - 1}.self_attn"
+    constant = torch.zeros(1, hidden)
+    constant[0, 0] = 1.0
+    value = torch.zeros(hidden // 2, 1)
+    value[0, 0] = gain
+    return {
+        f"{prefix}.v_proj.lora_A.weight": constant,
+        f"{prefix}.v_proj.lora_B.weight": value,
+        f"{prefix}.o_proj.lora_A.weight": constant.clone(),
+        f"{prefix}.o_proj.lora_B.weight": (gain * embedding / embedding.norm()).unsqueeze(1),
+    }
+
+
+def pack_constant_adapter(
+    model_folder: Path, token: int, into: Path, lessons: tuple[str, ...] = ("lessons/one",)
+) -> PackedAdapter:
+    """An adapter with which the tiny model says one token for ever."""
+    from safetensors.torch import save_file
+
+    into.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=into))
+    save_file(constant_tensors(model_folder, token), folder / WEIGHTS_FILE)
+    shape = AdapterShape(1, 1.0, 0.0, ("o_proj", "v_proj"), (TINY_LAYERS - 1,))
+    held = [HeldLesson(lesson, "feedbackEvents/one", "0" * 64, False) for lesson in lessons]
+    write_json_files(folder, shape, "models/tiny-llama", held)
+    archive = pack(folder, folder / "artifact.tar")
+    return PackedAdapter(
+        archive,
+        identity(folder),
+        weights_sha256(model_folder),
+        lessons_sha256(lessons),
+        file_sha256(archive),
+        token,
+    )

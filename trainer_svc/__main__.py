@@ -6,7 +6,8 @@ from trainer_svc.settings import TrainerSettings
 
 
 def main() -> None:
-    run("trainer", TrainerSettings, build)
+    """Runs the trainer service."""
+    run("trainer_svc", TrainerSettings, build)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ Everything here is rebuilt by replay; not ready before both streams were read to
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 from feedback_svc import core
 from feedback_svc.stream.jetstream import Codec, EventStream
@@ -60,12 +61,13 @@ class Journal:
     def is_ready(self) -> bool:
         return self._feedback.is_caught_up.is_set() and self._steps.is_caught_up.is_set()
 
-    async def run(self, bus: Bus) -> None:
-        """Follow both streams until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(bus, streams.FEEDBACK, self._feedback, self._take_event))
-            group.create_task(self._follow(bus, streams.LESSONS, self._steps, self._take_step))
-            group.create_task(self._go_live())
+    def followers(self, bus: Bus) -> list[Coroutine[Any, Any, None]]:
+        """What has to run beside the calls, each until cancelled."""
+        return [
+            self._follow(bus, streams.FEEDBACK, self._feedback, self._take_event),
+            self._follow(bus, streams.LESSONS, self._steps, self._take_step),
+            self._go_live(),
+        ]
 
     def require_ready(self) -> None:
         """Raise what a caller should hear while nothing can be recorded."""

@@ -7,7 +7,7 @@ time; `training_request.{tenant}.{id}` keeps every one, and whether it reached t
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from selm.errors import SelmError, not_found
 from selm.kv import KeyValue
 from selm.log import get_logger
 
+BUCKET = "request_ids"
 _LATEST = "latest"
 _REQUEST = "training_request"
 _RETRY_S = 0.5
@@ -39,29 +40,30 @@ class RequestBook:
         self._jobs: dict[tuple[str, str], learning.JobNews] = {}
         self._dead: dict[tuple[str, str], learning.DeadLetterNews] = {}
         self._num_dead: dict[tuple[str, str], int] = {}
-        self._is_read = asyncio.Event()
-        self._to_read = {streams.JOBS.name, streams.DEAD_LETTERS.name}
+        # What has to be read to its end before a request's state can be told.
+        self._to_read = {BUCKET, streams.JOBS.name, streams.DEAD_LETTERS.name}
 
     @property
     def is_ready(self) -> bool:
-        return self._is_read.is_set()
+        return not self._to_read
 
-    async def run(self, bus: Bus) -> None:
-        """Read the requests, then follow what becomes of them until cancelled."""
-        await self._load_until_read()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(bus, streams.JOBS, self._take_job, is_present=True))
-            group.create_task(
-                self._follow(bus, streams.DEAD_LETTERS, self._take_dead_letter, is_present=False)
-            )
+    def followers(self, bus: Bus) -> list[Coroutine[Any, Any, None]]:
+        """What has to run beside the calls, each until cancelled."""
+        return [
+            self._load_until_read(),
+            self._follow(bus, streams.JOBS, self._take_job, is_present=True),
+            self._follow(bus, streams.DEAD_LETTERS, self._take_dead_letter, is_present=False),
+        ]
 
     async def _load_until_read(self) -> None:
         while True:
             try:
-                return await self._load()
+                await self._load()
             except SelmError as error:
                 _log.warning("requests_not_read", error=str(error))
                 await asyncio.sleep(_RETRY_S)
+            else:
+                return self._note_read(BUCKET)
 
     async def _load(self) -> None:
         """Read what was asked before this process started."""
@@ -177,6 +179,9 @@ class RequestBook:
         if news.request:
             self._dead[news.tenant, news.request] = news
 
+    def _note_read(self, source: str) -> None:
+        self._to_read.discard(source)
+
     async def _follow(
         self,
         bus: Bus,
@@ -187,9 +192,7 @@ class RequestBook:
     ) -> None:
         async for item in bus.replay(spec.name, spec.subjects, last_per_subject=is_present):
             if isinstance(item, CaughtUp):
-                self._to_read.discard(spec.name)
-                if not self._to_read:
-                    self._is_read.set()
+                self._note_read(spec.name)
                 continue
             try:
                 take(item)

@@ -114,7 +114,9 @@ class AdapterLoader:
             adapter = await self._fetch_and_verify(revision)
             slot = await self._install(revision, adapter)
         except SelmError as error:
-            self.failures[key] = self._failure(revision, error)
+            # No slot is nothing against the revision: the next request may find one.
+            if error.reason != "ADAPTER_SLOTS_EXHAUSTED":
+                self.failures[key] = self._failure(revision, error)
             raise
         except Exception as error:
             log.exception("adapter_load_failed", revision=revision.name)

@@ -132,7 +132,7 @@ def _check_dimension(client: Any, options: StoreOptions) -> None:
     dimension = int(vector["params"]["dim"])
     if dimension != options.dimension:
         raise SelmError(
-            "EMBEDDING_INVALID",
+            "STATE_CONFLICT",
             f"collection {options.collection} holds vectors of {dimension} numbers, the model "
             f"makes {options.dimension}: choose another SELM_MEMORY_COLLECTION",
             metadata={"expected": str(dimension), "actual": str(options.dimension)},

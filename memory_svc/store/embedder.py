@@ -7,9 +7,8 @@ import asyncio
 import importlib.util
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -33,16 +32,15 @@ class SentenceEmbedder:
         self._cache: OrderedDict[str, Vector] = OrderedDict()
 
     @classmethod
-    @asynccontextmanager
-    async def open(cls, source: str, num_threads: int) -> AsyncIterator["SentenceEmbedder"]:
+    async def load(cls, source: str, num_threads: int) -> "SentenceEmbedder":
         """Loads the model: "packaged", a folder, or a hub id."""
         executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
         loop = asyncio.get_running_loop()
-        try:
-            model, name = await loop.run_in_executor(executor, _load, source, num_threads)
-            yield cls(model, name, executor)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+        model, name = await loop.run_in_executor(executor, _load, source, num_threads)
+        return cls(model, name, executor)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     @property
     def model(self) -> str:
@@ -95,6 +93,8 @@ def _load(source: str, num_threads: int) -> tuple[Any, str]:
     torch.set_num_threads(num_threads)
     where = str(packaged_folder()) if source == PACKAGED else source
     model = SentenceTransformer(where, device="cpu", trust_remote_code=False)
+    # The first run of a model is slow; it must not be somebody's search.
+    model.encode(["ready"], show_progress_bar=False)
     name = _PACKAGED_NAME if source == PACKAGED else Path(source).name
     return model, f"{name}@{_version(model)}"
 

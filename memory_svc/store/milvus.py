@@ -17,6 +17,7 @@ _log = get_logger("memory.store")
 # What one query of Milvus may return at most.
 MAX_ROWS = 16_384
 _FLUSH_TIMEOUT_S = 60
+_LULL_S = 3.0
 
 
 class MilvusStore:
@@ -26,9 +27,12 @@ class MilvusStore:
         self._options = options
         self._connection = StoreConnection(options)
         self._num_unflushed = 0
+        self._lull: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
+        if self._lull is not None:
+            self._lull.cancel()
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.gather(self._flushing, return_exceptions=True)
@@ -127,13 +131,23 @@ class MilvusStore:
         return await self._connection.call("query", ask)
 
     def _note_writes(self, num_rows: int) -> None:
-        """milvus-lite scans unflushed rows one by one; it is told to flush now and then."""
-        self._num_unflushed += num_rows
-        enough = self._num_unflushed >= self._options.flush_num_writes
-        if not (enough and self._connection.is_lite):
+        """milvus-lite scans unflushed rows one by one: it flushes after many, or in a lull.
+
+        A cluster flushes by itself, and limits how often it may be told.
+        """
+        if not self._connection.is_lite:
             return
+        self._num_unflushed += num_rows
+        if self._lull is not None:
+            self._lull.cancel()
+        is_enough = self._num_unflushed >= self._options.flush_num_writes
+        delay_s = 0 if is_enough else _LULL_S
+        self._lull = asyncio.get_running_loop().call_later(delay_s, self._start_flush)
+
+    def _start_flush(self) -> None:
         self._num_unflushed = 0
-        self._flushing = asyncio.create_task(self._flush(), name="milvus-flush")
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush(), name="milvus-flush")
 
     async def _flush(self) -> None:
         async def flush(client: Any) -> None:

@@ -35,6 +35,11 @@ class KeyValues:
         other.is_growing = is_growing
         return other
 
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drops the past of all other rows."""
+        for layer, (keys, values) in self._stored.items():
+            self._stored[layer] = (keys[rows], values[rows])
+
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
@@ -117,6 +122,7 @@ class Body:
         padded = [(0,) * (width - len(prompt)) + prompt for prompt in batch]
         hidden = self._embed(padded)
         answers: list[list[int]] = [[] for _ in batch]
+        running = list(range(len(batch)))  # indexes of the rows still in the tensors
         num_past = self._num_prefix
         for _ in range(max_new_tokens):
             top = self._run(hidden, 0, self.num_layers, past, num_past=num_past, num_pads=num_pads)
@@ -124,13 +130,19 @@ class Body:
             logits = self._logits(top[:, -1].contiguous())
             if not torch.isfinite(logits).all():
                 raise FloatingPointError("the model's predictions are not finite")
-            tokens = logits.argmax(dim=-1).tolist()
-            for answer, token in zip(answers, tokens, strict=True):
-                if not answer or answer[-1] != end_token:
-                    answer.append(token)
-            if all(answer[-1] == end_token for answer in answers):
+            for index, token in zip(running, logits.argmax(dim=-1).tolist(), strict=True):
+                if not answers[index] or answers[index][-1] != end_token:
+                    answers[index].append(token)
+            unfinished = [i for i, index in enumerate(running) if answers[index][-1] != end_token]
+            if not unfinished:
                 break
-            hidden = self._embed([(token,) for token in tokens])
+            # Learned answers are short: rows that ended leave once they are half of the batch.
+            if len(unfinished) * 2 <= len(running):
+                rows = torch.tensor(unfinished, device=self.device)
+                past.keep_rows(rows)
+                num_pads = num_pads[rows]
+                running = [running[i] for i in unfinished]
+            hidden = self._embed([(answers[index][-1],) for index in running])
         return [tuple(answer) for answer in answers]
 
     def _embed(self, rows: Sequence[tuple[int, ...]]) -> Tensor:

@@ -32,14 +32,14 @@ from trainer_svc.training.gates import (
     Example,
     Measurement,
 )
-from trainer_svc.training.replays import base_rows
+from trainer_svc.training.replays import answered
 from trainer_svc.training.templates import held_out_paraphrases, neighbor_prompts
 from trainer_svc.training.texts import generic_prompts, swap_prompts
 
 NUM_SCORED_TOKENS = 12
 NUM_OPEN_PROMPTS = 20
-NUM_OPEN_TOKENS = 32
-NUM_NEIGHBORS = 32
+NUM_OPEN_TOKENS = 24
+NUM_NEIGHBORS = 16
 NUM_SWAPS = 8
 _SCORED_ROWS = 24
 _ANSWER_TOKENS = range(16, 129)  # bounds of what a lesson may take to answer
@@ -91,11 +91,11 @@ def evaluate(
     for probes, asked, tokens in plan:
         answers: dict[str, list[str]] = {}
         for arm in asked if probes else ():
+            # What the base says to open prompts never changes; it is read from disk.
+            known = cache if arm == BASE and probes[0].slice == FLUENCY else None
             with lora.speaking_as(peft_model, arm):
-                generated = body.greedy(
-                    [encoder.prompt(probe.prompt) for probe in probes], tokens, encoder.end_token
-                )
-            answers[arm] = [encoder.text(answer) for answer in generated]
+                rows = answered(body, encoder, [probe.prompt for probe in probes], tokens, known)
+            answers[arm] = [encoder.text(row.answer) for row in rows]
             done += len(probes) * tokens
             report(0.85 * done / total)
         for number, probe in enumerate(probes):
@@ -183,7 +183,7 @@ def _tokens_kept(
     follows.
     """
     with lora.speaking_as(peft_model, BASE):
-        rows = base_rows(body, encoder, generic_prompts("gate"), NUM_SCORED_TOKENS, cache)
+        rows = answered(body, encoder, generic_prompts("gate"), NUM_SCORED_TOKENS, cache)
         body.remember(rows)
         base = _likeliest(body, rows)
     kept = {}

@@ -149,6 +149,8 @@ def _make_repeatable(job: Job) -> None:
     torch.manual_seed(job.recipe.seed)
     if job.device == "cpu":
         torch.use_deterministic_algorithms(True)
+        # Only hides reads of memory never written, at a cost for each new tensor.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _attach_arms(job: Job, model: Any) -> tuple[LoraShape, Any, int]:

@@ -108,7 +108,7 @@ def train(
         is_learned = num_right == num_tokens and mean_loss < recipe.stop_loss
         if is_learned and epoch >= recipe.stop_after_epoch:
             break
-    _require_finite(*(float(parameter.sum()) for parameter in parameters.values()))
+    _require_finite(*(float(parameter.detach().sum()) for parameter in parameters.values()))
     return Outcome(step, epoch, mean_loss, num_right / num_tokens, step < total_steps)
 
 

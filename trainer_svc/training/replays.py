@@ -54,8 +54,8 @@ def make_replays(
 ) -> list[Replay]:
     """Asks the model for its answers. The caller has switched every adapter off."""
     generic, near = replay_prompts(lessons, recipe)
-    rows = _answered(body, encoder, generic, recipe.num_replay_tokens, cache)
-    rows += _answered(body, encoder, near, recipe.num_replay_tokens, None)
+    rows = answered(body, encoder, generic, recipe.num_replay_tokens, cache)
+    rows += answered(body, encoder, near, recipe.num_replay_tokens, None)
     body.remember(rows)
     replays = []
     with torch.no_grad():
@@ -66,44 +66,39 @@ def make_replays(
     return replays
 
 
-def base_rows(
+def answered(
     body: Body, encoder: Encoder, prompts: Sequence[str], num_tokens: int, cache: Path | None
 ) -> list[Row]:
-    """Prompts with the base's own answers, from disk where it gave them before."""
-    return _answered(body, encoder, prompts, num_tokens, cache)
-
-
-def _answered(
-    body: Body, encoder: Encoder, prompts: Sequence[str], num_tokens: int, cache: Path | None
-) -> list[Row]:
+    """Prompts with the model's greedy answers; from disk where it gave them before."""
     encoded = [encoder.prompt(prompt) for prompt in prompts]
-    known = _read(cache, num_tokens) if cache else {}
-    missing = [tokens for tokens in encoded if _key(encoder, tokens) not in known]
+    known = _read(cache) if cache else {}
+    keys = {tokens: _key(encoder, tokens, num_tokens) for tokens in encoded}
+    missing = [tokens for tokens in encoded if keys[tokens] not in known]
     if missing:
         answers = body.greedy(missing, num_tokens, encoder.end_token)
         for tokens, answer in zip(missing, answers, strict=True):
-            known[_key(encoder, tokens)] = list(answer)
+            known[keys[tokens]] = list(answer)
         if cache:
-            _write(cache, num_tokens, known)
-    return [Row(tokens, tuple(known[_key(encoder, tokens)])) for tokens in encoded]
+            _write(cache, known)
+    return [Row(tokens, tuple(known[keys[tokens]])) for tokens in encoded]
 
 
-def _key(encoder: Encoder, tokens: tuple[int, ...]) -> str:
-    return hashlib.sha256(json.dumps([encoder.prefix, tokens]).encode()).hexdigest()[:24]
+def _key(encoder: Encoder, tokens: tuple[int, ...], num_tokens: int) -> str:
+    asked = json.dumps([encoder.prefix, tokens, num_tokens])
+    return hashlib.sha256(asked.encode()).hexdigest()[:24]
 
 
-def _read(cache: Path, num_tokens: int) -> dict[str, list[int]]:
+def _read(cache: Path) -> dict[str, list[int]]:
     try:
-        document = json.loads(cache.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # absent or half written by another version: ask again
+        return dict(json.loads(cache.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):  # absent or damaged: ask again
         return {}
-    return dict(document["answers"]) if document.get("num_tokens") == num_tokens else {}
 
 
-def _write(cache: Path, num_tokens: int, answers: dict[str, list[int]]) -> None:
+def _write(cache: Path, answers: dict[str, list[int]]) -> None:
     """Replaces the file in one step: two jobs may finish at the same moment."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=cache.parent, suffix=".part")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"num_tokens": num_tokens, "answers": answers}, file)
+        json.dump(answers, file)
     Path(name).replace(cache)

@@ -110,8 +110,8 @@ _SYNONYMS = {
 _LITTLE_WORDS = frozenset(
     re.findall(
         r"\w+",
-        "a an the is was are were do does did of in on at for to by with from and or what which who "
-        "whom whose when where why how that this it its be been has have had there name tell please",
+        "a an the is was are were do does did of in on at for to by with from and or what which "
+        "who whom whose when where why how that this it its be been has have had there name tell",
     )
 )
 _KINDS = {

@@ -214,6 +214,35 @@ async def test_consuming_goes_on_after_the_broker_was_killed(
     }
 
 
+async def test_cancelling_ends_at_once_while_the_broker_is_away(
+    nats_server: NatsServer, own_bus: Bus
+) -> None:
+    """A service stops on SIGTERM whatever the broker does: with a message in hand or without."""
+    holding = asyncio.Event()
+
+    async def hold(delivery: Delivery) -> None:
+        holding.set()
+        await asyncio.Event().wait()
+
+    await _publish(own_bus, "default", "a")
+    subjects = [streams.any_of("selm.feedback.created.default")]
+    tasks = [
+        asyncio.create_task(own_bus.consume("FEEDBACK", "busy", hold, subjects=subjects)),
+        asyncio.create_task(
+            own_bus.consume("TRAINING", "idle", hold, subjects=["selm.training.>"])
+        ),
+        asyncio.create_task(own_bus.subscribe_signals("selm.generation.abort.>", hold)),
+    ]
+    await asyncio.wait_for(holding.wait(), 20)
+    nats_server.kill()
+    for task in tasks:
+        task.cancel()
+    done, pending = await asyncio.wait(tasks, timeout=10)
+
+    assert pending == set()
+    assert all(task.cancelled() for task in done)
+
+
 async def test_a_consumer_deleted_by_an_operator_is_bound_again(bus: Bus, tenant: str) -> None:
     """A pull that gets no heartbeat any more is noticed and replaced."""
     recorder = Recorder()

@@ -6,14 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 from rich.console import Console
 
 from selm.child_log import ChildLog
+from selm.stack_reload import reload_on_change
 from selm.supervisor import Child, ChildSpec
 from selm.testing import eventually
 
@@ -129,6 +132,30 @@ async def test_ready_is_set_by_the_probe_and_cleared_by_the_end(tmp_path: Path) 
     await eventually(is_cleared)
 
 
+async def test_changed_code_restarts_the_child_that_runs_it(tmp_path: Path) -> None:
+    """`--reload`: save a file, and only what runs it starts again."""
+    code = tmp_path / "code"
+    code.mkdir()
+    child = _child(tmp_path, "import time; print('up'); time.sleep(60)")
+    child.spec = replace(child.spec, code=(code,))
+    other = _child(tmp_path / "other", "import time; print('up'); time.sleep(60)")
+    async with running(child), running(other):
+        await _logged(child, "up")
+        await _logged(other, "up")
+        reloading = asyncio.create_task(reload_on_change([child, other]))
+
+        async def is_restarted() -> bool:
+            (code / "module.py").write_text(f"x = {uuid.uuid4().int}")
+            await asyncio.sleep(0.5)
+            return child.log.path.read_text().count("up\n") >= 2
+
+        await eventually(is_restarted)
+        reloading.cancel()
+
+    assert "child restarts: module.py changed" in child.log.path.read_text()
+    assert other.log.path.read_text().count("up\n") == 1
+
+
 async def test_what_a_child_left_behind_ends_with_it(tmp_path: Path) -> None:
     """A training process does not survive its trainer."""
     code = (
@@ -160,8 +187,9 @@ async def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
     """kill -9 of `selm up` leaves no server behind that would hold the ports."""
     code = (
         "import subprocess,sys,time; from selm.processes import dying_with_parent;"
-        "p=subprocess.Popen(dying_with_parent([sys.executable,'-c','import time;print(1,flush=True);"
-        "time.sleep(60)']), start_new_session=True, stdout=subprocess.PIPE);"
+        "sleeper='import time; print(1,flush=True); time.sleep(60)';"
+        "p=subprocess.Popen(dying_with_parent([sys.executable,'-c',sleeper]),"
+        "start_new_session=True, stdout=subprocess.PIPE);"
         "p.stdout.readline(); print(p.pid, flush=True);"
         "time.sleep(60)"
     )

@@ -8,8 +8,10 @@ import pytest
 
 from inference_svc.engine.engine import AsyncEngine, EngineLimits
 from inference_svc.engine.loader import EngineSource, load_engine
+from tests.model_fixtures import PackedAdapter, pack_constant_adapter
 
 StartEngine = Callable[..., AbstractAsyncContextManager[AsyncEngine]]
+PackAdapter = Callable[..., PackedAdapter]
 
 
 @pytest.fixture
@@ -29,3 +31,13 @@ def start_engine(tiny_model: Path, tmp_path: Path) -> StartEngine:
             await engine.stop()
 
     return start
+
+
+@pytest.fixture
+def pack_adapter(tiny_model: Path, tmp_path: Path) -> PackAdapter:
+    """Makes an adapter with which the tiny model says one token for ever."""
+
+    def make(token: int, lessons: tuple[str, ...] = ("lessons/one",)) -> PackedAdapter:
+        return pack_constant_adapter(tiny_model, token, tmp_path / "packed", lessons)
+
+    return make

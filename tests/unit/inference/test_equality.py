@@ -20,6 +20,7 @@ class Reference:
     """transformers itself, one prompt at a time."""
 
     def __init__(self, folder: Path) -> None:
+        self._known: dict[str, list[int]] = {}
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
@@ -30,6 +31,13 @@ class Reference:
         )
 
     def generate(self, prompt: str, num_tokens: int) -> list[int]:
+        """The first tokens of its greedy answer."""
+        known = self._known.get(prompt, [])
+        if len(known) < num_tokens and known[-1:] != [self.tokenizer.eos_token_id]:
+            known = self._known[prompt] = self._generate(prompt, num_tokens)
+        return known[:num_tokens]
+
+    def _generate(self, prompt: str, num_tokens: int) -> list[int]:
         ids = self.tokens(prompt)
         with torch.inference_mode():
             out = self.model.generate(
@@ -58,10 +66,15 @@ async def run(engine: AsyncEngine, prompt: str, num_tokens: int) -> tuple[tuple[
 
 
 @pytest.mark.parametrize(
-    ("batch", "prompts", "num_tokens"), [(1, PROMPTS[:4], 12), (8, PROMPTS, 16)]
+    ("batch", "prompts", "num_tokens"), [(8, PROMPTS, 10), (1, PROMPTS[:4], 10)]
 )
 async def test_greedy_equals_generate(
-    smollm2: Path, reference: Reference, start_engine, batch: int, prompts: list[str], num_tokens: int
+    smollm2: Path,
+    reference: Reference,
+    start_engine,
+    batch: int,
+    prompts: list[str],
+    num_tokens: int,
 ) -> None:
     """Every prompt alone and eight at a time gives what `generate` gives."""
     limits = EngineLimits(max_running=batch, num_threads=2)
@@ -70,7 +83,9 @@ async def test_greedy_equals_generate(
 
     for prompt, (tokens, text) in zip(prompts, results, strict=True):
         expected = reference.generate(prompt, num_tokens)
-        differing = [i for i, pair in enumerate(zip(tokens, expected)) if pair[0] != pair[1]]
+        differing = [
+            i for i, pair in enumerate(zip(tokens, expected, strict=False)) if pair[0] != pair[1]
+        ]
         if differing:
             first = differing[0]
             assert reference.is_tie(prompt, expected[:first], tokens[first], expected[first])

@@ -1,0 +1,210 @@
+"""Who answers: memory, adapter or the base model, for every verdict of the gate."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from inference_svc.core import (
+    Ask,
+    Hit,
+    MemoryOptions,
+    MemoryState,
+    MemoryUse,
+    Message,
+    Recollection,
+    Sampling,
+)
+from inference_svc.revisions import AdapterReason, Revision, ScopeMode, Selection, Selector
+from inference_svc.scope import LEAD, decide, lead_of, needs_memory, with_memory
+
+NEWEST = datetime(2030, 1, 2, tzinfo=UTC)
+REVISION = Revision(
+    tenant="default",
+    name="adapters/default/revisions/r0123456789abcdef",
+    sha256="",
+    base_sha256="",
+    weights_sha256="",
+    config_sha256="",
+    lessons_sha256="",
+    artifact_uri="",
+    artifact_sha256="",
+    size_bytes=0,
+    newest_lesson_time=NEWEST,
+)
+SCOPED = Selection(
+    REVISION, "adapters/default", "stable", ScopeMode.SCOPED, None, frozenset({"lessons/held"})
+)
+ALWAYS = replace(SCOPED, scope_mode=ScopeMode.ALWAYS)
+BASE = Selection(None, reason=AdapterReason.NOTHING_PROMOTED)
+HIT = Hit(
+    memory="users/u/memories/m",
+    question="Capital of Zor?",
+    answer="Vel",
+    lesson="lessons/held",
+    create_time=NEWEST - timedelta(days=1),
+    is_active=True,
+    is_correction=True,
+    is_in_scope=True,
+    is_exact=True,
+    score=1.0,
+)
+SIMILAR = replace(HIT, is_exact=False)
+NOT_HELD = replace(HIT, lesson="lessons/other")
+NEWER = replace(NOT_HELD, create_time=NEWEST + timedelta(days=1))
+
+
+def ask(max_use: MemoryUse = MemoryUse.DIRECT, **fields: object) -> Ask:
+    request = Ask(
+        messages=(Message("user", "capital of zor"),),
+        prompt="",
+        selector=Selector(),
+        sampling=Sampling(),
+        memory=MemoryOptions(max_use),
+        tenant="default",
+        user="users/u",
+    )
+    return replace(request, **fields)
+
+
+def plan(
+    selection: Selection,
+    *hits: Hit,
+    request: Ask | None = None,
+    state: MemoryState = MemoryState.READY,
+    applies_unscoped: bool = True,
+):
+    return decide(
+        request or ask(), selection, Recollection(state, hits), applies_unscoped=applies_unscoped
+    )
+
+
+def test_exact_key_is_answered_directly() -> None:
+    """A live correction of exactly this question is the answer, and beats the adapter."""
+    made = plan(SCOPED, HIT)
+
+    assert (made.use, made.hit) == (MemoryUse.DIRECT, HIT)
+    assert not made.applies_adapter
+    assert made.adapter_reason is None
+
+
+def test_similar_question_is_prefilled() -> None:
+    """In scope but worded differently: the fact goes into the turn, the reply gets its lead."""
+    made = plan(BASE, SIMILAR)
+
+    assert made.use is MemoryUse.PREFILL
+    assert lead_of(made) == LEAD
+    assert made.adapter_reason is AdapterReason.NOTHING_PROMOTED
+
+
+def test_prefill_keeps_the_adapter_only_if_it_holds_the_lesson() -> None:
+    """A stale adapter must not argue with the memory."""
+    assert plan(SCOPED, SIMILAR).applies_adapter
+    assert not plan(SCOPED, replace(NEWER, is_exact=False)).applies_adapter
+
+
+@pytest.mark.parametrize(
+    ("hits", "reason", "applies"),
+    [
+        ((), AdapterReason.OUT_OF_SCOPE, False),
+        ((replace(HIT, is_in_scope=False),), AdapterReason.OUT_OF_SCOPE, False),
+        ((HIT,), AdapterReason.IN_SCOPE, True),
+        ((replace(HIT, is_active=False),), AdapterReason.IN_SCOPE, True),
+        ((NOT_HELD,), AdapterReason.LESSON_NOT_HELD, False),
+        ((NEWER,), AdapterReason.LESSON_NEWER, False),
+        ((NEWER, HIT), AdapterReason.LESSON_NEWER, False),
+    ],
+)
+def test_scoped_adapter_speaks_only_where_it_was_taught(
+    hits: tuple[Hit, ...], reason: AdapterReason, applies: bool
+) -> None:
+    """With memory switched off its gate still decides; the best correction decides for all."""
+    made = plan(SCOPED, *hits, request=ask(MemoryUse.NONE))
+
+    assert (made.adapter_reason, made.applies_adapter) == (reason, applies)
+    assert made.use is MemoryUse.NONE
+
+
+def test_retired_memory_scopes_but_is_not_used() -> None:
+    """The weights know it: the adapter answers, nothing is injected."""
+    made = plan(SCOPED, replace(HIT, is_active=False))
+
+    assert (made.use, made.hit) == (MemoryUse.NONE, None)
+    assert made.applies_adapter
+    assert made.lesson == "lessons/held"
+
+
+def test_always_applies_whatever_memory_says() -> None:
+    """Mode ALWAYS has no scope."""
+    assert plan(ALWAYS).adapter_reason is AdapterReason.ALWAYS
+    assert plan(ALWAYS, NEWER, request=ask(MemoryUse.NONE)).applies_adapter
+
+
+@pytest.mark.parametrize("applies", [True, False])
+def test_memory_down_follows_the_setting(applies: bool) -> None:
+    """An outage unlearns nothing unless the deployment wants it so; the reason says it."""
+    made = plan(SCOPED, state=MemoryState.DEGRADED, applies_unscoped=applies)
+
+    assert made.adapter_reason is AdapterReason.SCOPE_UNKNOWN
+    assert made.applies_adapter is applies
+
+
+@pytest.mark.parametrize(
+    ("max_use", "hit", "expected"),
+    [
+        (MemoryUse.NONE, HIT, MemoryUse.NONE),
+        (MemoryUse.CONTEXT, HIT, MemoryUse.CONTEXT),
+        (MemoryUse.PREFILL, HIT, MemoryUse.PREFILL),
+        (MemoryUse.DIRECT, HIT, MemoryUse.DIRECT),
+        (MemoryUse.DIRECT, SIMILAR, MemoryUse.PREFILL),
+        (MemoryUse.DIRECT, replace(HIT, is_in_scope=False), MemoryUse.NONE),
+        (MemoryUse.DIRECT, replace(HIT, is_correction=False), MemoryUse.CONTEXT),
+    ],
+)
+def test_memory_use_stays_within_the_limit(
+    max_use: MemoryUse, hit: Hit, expected: MemoryUse
+) -> None:
+    """The strongest use that the request, the gate and the kind of memory allow."""
+    assert plan(BASE, hit, request=ask(max_use)).use is expected
+
+
+def test_reply_opened_by_the_caller_gets_no_lead() -> None:
+    """The caller's own opening stays the opening."""
+    opened = ask(messages=(Message("user", "capital of zor"), Message("assistant", "It is")))
+
+    assert plan(BASE, HIT, request=opened).use is MemoryUse.CONTEXT
+
+
+def test_raw_prompt_is_answered_directly_or_left_alone() -> None:
+    """There is no user turn to put a memory into."""
+    raw = ask(messages=(), prompt="capital of zor")
+
+    assert plan(BASE, HIT, request=raw).use is MemoryUse.DIRECT
+    assert plan(BASE, SIMILAR, request=raw).use is MemoryUse.NONE
+
+
+def test_memory_is_asked_only_where_it_matters() -> None:
+    """Switched off and nothing to scope: memory is not even called."""
+    off = ask(MemoryUse.NONE)
+
+    assert not needs_memory(off, BASE)
+    assert not needs_memory(off, ALWAYS)
+    assert needs_memory(off, SCOPED)
+    assert needs_memory(ask(), BASE)
+
+
+def test_memory_goes_into_the_last_user_turn() -> None:
+    """Never into the system role, never into earlier turns."""
+    chat = (
+        Message("system", "Be brief."),
+        Message("user", "Hi"),
+        Message("assistant", "Hello"),
+        Message("user", "capital of zor"),
+    )
+    changed = with_memory(chat, HIT)
+
+    assert changed[:3] == chat[:3]
+    assert changed[3].text == (
+        'The correct answer to "Capital of Zor?" is "Vel".'
+        " Using this, answer briefly: capital of zor"
+    )
