@@ -23,6 +23,7 @@ from selm.api.feedback.v1 import (
 from selm.app import App, Servicer
 from selm.bus import Bus
 from selm.checks import CheckResult
+from selm.tasks import end_tasks
 
 
 @asynccontextmanager
@@ -55,8 +56,10 @@ async def _running(bus: Bus, work: Iterable[Coroutine[Any, Any, None]]) -> Async
     streams_exist = asyncio.create_task(bus.ready())
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_after(streams_exist, one)) for one in work]
-        yield
-        await _end([*tasks, streams_exist])
+        try:
+            yield
+        finally:
+            await end_tasks([*tasks, streams_exist])
 
 
 async def _after(first: asyncio.Task[None], then: Coroutine[Any, Any, None]) -> None:
@@ -66,18 +69,6 @@ async def _after(first: asyncio.Task[None], then: Coroutine[Any, Any, None]) -> 
         then.close()
         raise
     await then
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel until they have ended.
-
-    NOTE: once is not enough. Up to Python 3.11 asyncio.wait_for, which nats-py is full of, drops a
-    cancellation that comes together with the result it waited for.
-    """
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=0.5)
 
 
 def _servicers(

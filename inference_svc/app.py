@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from inference_svc import metrics
 from inference_svc.engine.adapter_loader import AdapterLoader
 from inference_svc.engine.adapters import AdapterManager
 from inference_svc.engine.engine import AsyncEngine, EngineLimits
@@ -65,6 +66,8 @@ async def build(settings: InferenceSettings) -> AsyncIterator[App]:
                     group.create_task(follower.run(adapters)),
                     group.create_task(aborts.run(generations)),
                 ]
+                # Before the first answer: it must not come from an alias's past.
+                await follower.wait(settings.start_without_bus_s)
                 yield _app(servicer, ReplicaServicer(adapters, renderer), engine, bus, follower)
                 await publisher.flush()
                 for task in background:
@@ -95,6 +98,9 @@ async def _running_engine(settings: InferenceSettings) -> AsyncIterator[AsyncEng
     except BaseModelError as error:
         raise StartError(str(error)) from error
     engine.start()
+    metrics.RUNNING.set_function(lambda: engine.num_running)
+    metrics.WAITING.set_function(lambda: engine.num_waiting)
+    metrics.CACHE_TOKENS.set_function(lambda: engine.num_reserved_cache_tokens)
     try:
         yield engine
     finally:
@@ -120,8 +126,7 @@ def _app(
         return CheckResult(False, "the broker does not answer", "BUS_UNAVAILABLE")
 
     async def check_adapters() -> CheckResult:
-        # Without a broker the replica serves what it has: nobody can say what is newer.
-        if follower.caught_up.is_set() or not bus.is_connected:
+        if follower.is_ready:
             return CheckResult(True, "follows the registry")
         return CheckResult(False, "aliases are still being loaded", "STARTING")
 

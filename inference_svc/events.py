@@ -9,6 +9,7 @@ from datetime import UTC
 
 import structlog
 
+from inference_svc import metrics
 from inference_svc.core import Record
 from inference_svc.generations import Generations
 from inference_svc.ports import AliasTarget
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 RETRY_S = 0.5
 FLUSH_S = 2.0
+# For a broker that answers but whose aliases do not load.
+LONGEST_START_S = 60.0
 
 
 class GenerationPublisher:
@@ -37,13 +40,13 @@ class GenerationPublisher:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.num_dropped = 0
 
     def publish(self, record: Record) -> None:
         """Never blocks: the caller's answer is already out."""
+        metrics.observe(record)
         if len(self._waiting) == self._waiting.maxlen:
-            self.num_dropped += 1
-            log.warning("generation_not_published", num_dropped=self.num_dropped)
+            metrics.UNPUBLISHED.inc()
+            log.warning("generation_dropped", max_waiting=self._waiting.maxlen)
         self._waiting.append(record)
         self._idle.clear()
         self._arrived.set()
@@ -87,7 +90,26 @@ class AliasFollower:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self.caught_up = asyncio.Event()
+        self._caught_up = asyncio.Event()
+        # Latched: a broker that appears later must not make a serving replica unready.
+        self.is_ready = False
+
+    async def wait(self, without_bus_s: float) -> None:
+        """Until every alias known now was tried once; a broker that is away is not waited for."""
+        try:
+            async with asyncio.timeout(without_bus_s):
+                await self._caught_up.wait()
+        except TimeoutError:
+            if self._bus.is_connected:
+                await self._wait_for_loads()
+        self.is_ready = True
+
+    async def _wait_for_loads(self) -> None:
+        try:
+            async with asyncio.timeout(LONGEST_START_S):
+                await self._caught_up.wait()
+        except TimeoutError:
+            log.warning("started_without_all_adapters")
 
     async def run(self, adapters: AliasTarget) -> None:
         """Until cancelled, across restarts of the broker."""
@@ -95,7 +117,7 @@ class AliasFollower:
         async for item in self._bus.replay("ADAPTERS", subjects, last_per_subject=True):
             if isinstance(item, CaughtUp):
                 await adapters.settled()
-                self.caught_up.set()
+                self._caught_up.set()
                 continue
             failpoint("inference.on_alias")
             try:

@@ -44,6 +44,9 @@ class InferenceSettings(ServiceSettings):
     # First wait before a failed load is tried again; it doubles up to five minutes.
     adapter_retry_s: float = Field(default=1.0, gt=0, le=300)
 
+    # How long a start waits for the broker; after that it serves without knowing any alias.
+    start_without_bus_s: float = Field(default=5.0, ge=0, le=300)
+
     # Time memory may take where the request does not say.
     memory_timeout_s: float = Field(default=0.3, gt=0, le=5)
     # Tokens that a recalled memory may add to the prompt.

@@ -9,9 +9,8 @@ question about the same thing does not apply either).
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from math import fsum
 
-from memory_svc.core import GateThresholds, Memory, MemoryType, Vector, question_key
+from memory_svc.core import GateThresholds, Memory, MemoryType, question_key
 from selm import questions
 
 
@@ -92,15 +91,6 @@ def needs_form(hit: Hit, needed: GateThresholds) -> bool:
     return hit.scope.reason is Reason.SIMILAR and needed.form > 0
 
 
-def forms(query: str, memory: Memory) -> tuple[str, str]:
-    """Query and question without the memory's entity words: what is asked, not about what."""
-    entities = questions.entity_words(memory.question)
-    return (
-        questions.without_words(query, entities),
-        questions.without_words(memory.question, entities),
-    )
-
-
 def second_look(query: str, hit: Hit, form_cosine: float, needed: GateThresholds) -> Hit:
     """The decision with both forms compared."""
     is_same = questions.may_ask_the_same(query, hit.memory.question)
@@ -127,11 +117,6 @@ def settle(hits: Sequence[Hit], user: str, needed: GateThresholds) -> list[Hit]:
     )
     abstained = [_abstain(hit) if hit in undecided else hit for hit in ranked]
     return sorted(abstained, key=lambda hit: _rank(hit, user), reverse=True)
-
-
-def cosine(one: Vector, other: Vector) -> float:
-    """Of two unit vectors."""
-    return fsum(a * b for a, b in zip(one, other, strict=True))
 
 
 def _decide(

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from memory_svc import gate
 from memory_svc.core import (
     LIVE_STATES,
     Condition,
@@ -23,6 +22,7 @@ from memory_svc.core import (
     owner_of,
     with_keys,
 )
+from memory_svc.forms import compare_forms, cosine
 from memory_svc.supersession import (
     SAME_ANSWER,
     SAME_KEY,
@@ -168,17 +168,15 @@ class Memories:
         near = [
             memory
             for memory in await self._store.find(same_entity, _MAX_RIVALS)
-            if gate.cosine(draft.vector, memory.vector) >= self._thresholds.supersede
+            if cosine(draft.vector, memory.vector) >= self._thresholds.supersede
             and questions.may_ask_the_same(draft.question, memory.question)
         ]
         return [memory for memory in near if await self._has_same_form(draft, memory)]
 
     async def _has_same_form(self, draft: Memory, memory: Memory) -> bool:
-        texts = gate.forms(draft.question, memory)
-        if not all(texts):
-            return True
-        one, other = await self._embedder.embed(texts)
-        return gate.cosine(one, other) >= self._thresholds.supersede_form
+        entities = questions.entity_words(memory.question)
+        similarity = await compare_forms(self._embedder, draft.question, memory.question, entities)
+        return similarity >= self._thresholds.supersede_form
 
     async def _repeat(self, draft: Memory, known: Memory) -> Outcome:
         """The draft was stored before: say again what came of it."""

@@ -19,7 +19,9 @@ from memory_svc.core import (
     Vector,
     question_key,
 )
+from memory_svc.forms import compare_forms
 from memory_svc.gate import Hit
+from selm import questions
 
 # Candidates beyond what was asked for: those in scope may be less similar than others.
 _MIN_CANDIDATES = 24
@@ -106,11 +108,10 @@ class Search:
         return gate.settle(hits, query.condition.user or "", needed)
 
     async def _compare_forms(self, text: str, hit: Hit) -> Hit:
-        forms = gate.forms(text, hit.memory)
-        if not all(forms):
-            return gate.second_look(text, hit, 1.0, self._thresholds)
-        one, other = await self._embedder.embed(forms)
-        return gate.second_look(text, hit, gate.cosine(one, other), self._thresholds)
+        question = hit.memory.question
+        entities = questions.entity_words(question)
+        similarity = await compare_forms(self._embedder, text, question, entities)
+        return gate.second_look(text, hit, similarity, self._thresholds)
 
     async def _why_nothing(self, query: Query) -> EmptyReason:
         visible = await self._store.find(query.visible, 1)

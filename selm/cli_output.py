@@ -26,7 +26,9 @@ from selm.settings import SettingsError, SharedSettings, load_settings
 GRPC_EXIT_BASE = 64
 EXIT_INTERRUPTED = 130
 
-out = Console(soft_wrap=False)
+# A pipe has no width: names must not be cut in two there.
+PIPE_WIDTH = 200
+out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True)
 
 Result = TypeVar("Result")

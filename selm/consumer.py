@@ -23,6 +23,7 @@ from selm.errors import SelmError
 from selm.log import get_logger
 from selm.nats_connection import NatsConnection
 from selm.pull import Pull
+from selm.tasks import honour_cancellation
 
 _log = get_logger("selm.bus")
 
@@ -96,12 +97,13 @@ class DurableConsumer:
 
     async def _deliver(self) -> None:
         async with Pull.open(
-            self._connection.client, self._spec.stream, self._spec.durable, self._spec.batch
+            self._connection, self._spec.stream, self._spec.durable, self._spec.batch
         ) as pull:
             while True:
                 message = await pull.next()
                 if message is not None:
                     await self._handle(message)
+                    honour_cancellation()
 
     async def _handle(self, message: Any) -> None:
         delivery = delivery_of(message)

@@ -1,4 +1,4 @@
-"""Words that set two questions apart which are alike in all else: first and last, mother and father.
+"""Words that set apart two questions alike in all else: first and last, mother and father.
 
 An embedding hardly tells them apart, so a list does. Knows single words only, no grammar.
 """

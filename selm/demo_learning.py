@@ -19,7 +19,7 @@ from selm.errors import SelmError
 
 POLL_S = 0.25
 # All training together, waiting for a worker included.
-TRAINING_LIMIT_S = 600.0
+TRAINING_LIMIT_S = 1800.0
 # After the last job: until the lessons are proven on the serving replica, and then retired.
 VERIFY_LIMIT_S = 90.0
 RETIRE_LIMIT_S = 10.0

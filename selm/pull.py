@@ -12,10 +12,14 @@ from typing import Any
 import nats.errors
 
 from selm.bus_errors import PullLostError
+from selm.nats_connection import NatsConnection
+from selm.tasks import honour_cancellation
 
 _HEARTBEAT_S = 1.0
-# Missing this long, the request is gone: the broker restarted, moved the leader or forgot us.
+# Missing this long, the request is gone: the broker moved the leader or forgot us.
 _STALL_S = 3.0
+# How soon a reconnection is noticed, which also ends the request.
+_LOOK_S = 0.25
 _EXPIRES_S = 30.0
 _NANOSECONDS = 1_000_000_000
 
@@ -28,9 +32,11 @@ class Pull:
     """One request at a time for up to `batch` messages; `next()` returns them one by one."""
 
     def __init__(
-        self, client: Any, subscription: Any, subject: str, inbox: str, batch: int
+        self, connection: NatsConnection, subscription: Any, subject: str, inbox: str, batch: int
     ) -> None:
-        self._client = client
+        self._connection = connection
+        self._epoch = connection.epoch
+        self._client = connection.client
         self._subscription = subscription
         self._subject = subject
         self._inbox = inbox
@@ -40,14 +46,14 @@ class Pull:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, client: Any, stream: str, consumer: str, batch: int
+        cls, connection: NatsConnection, stream: str, consumer: str, batch: int
     ) -> AsyncIterator["Pull"]:
         """Bind an inbox to an existing consumer; the inbox is given up at the end of the block."""
-        inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox)
+        inbox = connection.client.new_inbox()
+        subscription = await connection.client.subscribe(inbox)
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         try:
-            yield cls(client, subscription, subject, inbox, batch)
+            yield cls(connection, subscription, subject, inbox, batch)
         finally:
             # NOTE: before any drain of the connection, or the drain waits for its full timeout. An
             # exception of a closed client must not take the place of a cancellation.
@@ -78,12 +84,19 @@ class Pull:
         self._num_outstanding = self._batch
 
     async def _receive(self) -> Any:
-        try:
-            return await self._subscription.next_msg(timeout=_STALL_S)
-        except (TimeoutError, nats.errors.TimeoutError):
-            raise PullLostError(f"no heartbeat for {_STALL_S} s") from None
-        except nats.errors.Error as error:
-            raise PullLostError(f"{type(error).__name__}: {error}") from error
+        for _ in range(round(_STALL_S / _LOOK_S)):
+            try:
+                message = await self._subscription.next_msg(timeout=_LOOK_S)
+            except (TimeoutError, nats.errors.TimeoutError):
+                message = None
+            except nats.errors.Error as error:
+                raise PullLostError(f"{type(error).__name__}: {error}") from error
+            honour_cancellation()
+            if message is not None:
+                return message
+            if self._connection.epoch != self._epoch:
+                raise PullLostError("connected anew: the broker no longer knows the request")
+        raise PullLostError(f"no heartbeat for {_STALL_S} s")
 
     def _take_status(self, status: str, description: str) -> None:
         if status in _REQUEST_ENDED:

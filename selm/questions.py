@@ -8,7 +8,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from selm import words
 from selm.contrasts import are_contrasting
@@ -45,15 +45,15 @@ def subject_key(question: str) -> str:
 
 def content_words(question: str) -> list[str]:
     """The normalised words that do not merely ask or describe, in order, without repeats."""
-    return words.unique(w for w in words.normal_words(question) if not words.is_describing(w))
+    return words.unique(word for word in words.normal_words(question) if _is_content(word))
 
 
 def entity_words(question: str) -> list[str]:
     """The normalised words that name what the question is about, in order, without repeats.
 
     Quoted words, numbers, and capitalised words that are not mere function words. Without any of
-    these, as in lower-cased text: the words that plain English does not know, else all that do not
-    merely ask or describe, else the longest word.
+    these, as in lower-cased text: the words that plain English does not know and those beside
+    them, else all that do not merely ask or describe, else the longest word.
     """
     tokens = words.tokens(question)
     quoted = {word for span in _quoted_spans(question) for word in words.normal_words(span)}
@@ -133,8 +133,17 @@ def _is_title_case(tokens: tuple[str, ...]) -> bool:
 
 
 def _rare_words(question: str) -> list[str]:
-    content = content_words(question)
-    return [word for word in content if not words.is_common(word)] or content
+    """Content words that plain English does not know, with those beside them: the tidal loom."""
+    rare: list[str] = []
+    for is_content, group in groupby(words.normal_words(question), _is_content):
+        neighbours = list(group)
+        if is_content and not all(words.is_common(word) for word in neighbours):
+            rare += neighbours
+    return words.unique(rare) or content_words(question)
+
+
+def _is_content(word: str) -> bool:
+    return not words.is_describing(word)
 
 
 def _longest_word(question: str) -> list[str]:

@@ -70,7 +70,7 @@ class _Cursor:
         num_pending = info.num_pending
         next_in_consumer = 1
         async with Pull.open(
-            connection.client, self._request.stream, info.name, self._request.batch
+            connection, self._request.stream, info.name, self._request.batch
         ) as pull:
             while True:
                 if num_pending == 0 and not self._is_caught_up:
@@ -126,7 +126,7 @@ async def read_stored(
     info = await jetstream.add_consumer(request.stream, config=reader_config(request, 0))
     messages: list[Any] = []
     num_pending = info.num_pending
-    async with Pull.open(connection.client, request.stream, info.name, request.batch) as pull:
+    async with Pull.open(connection, request.stream, info.name, request.batch) as pull:
         while num_pending > 0:
             message = await pull.next()
             if message is None:

@@ -1,10 +1,9 @@
 """Composition root of trainer_svc: opens everything in order, closes it in reverse."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from functools import partial
 
 from selm.api.adapter.v1.adapter_service_pb2_grpc import add_AdapterServiceServicer_to_server
 from selm.api.trainer.v1.evaluation_service_pb2_grpc import (
@@ -14,6 +13,7 @@ from selm.api.trainer.v1.trainer_service_pb2_grpc import add_TrainerServiceServi
 from selm.app import App, Servicer
 from selm.artifacts import open_store
 from selm.auth import DEFAULT_TENANT
+from selm.base_model import BaseModelFolder
 from selm.bus import Bus
 from selm.checks import CheckResult
 from selm.errors import SelmError
@@ -27,6 +27,7 @@ from trainer_svc.settings import TrainerSettings
 from trainer_svc.training.patience import patiently
 
 _log = get_logger("trainer_svc")
+CANCEL_INTERVAL_S = 0.5
 
 
 @asynccontextmanager
@@ -38,7 +39,8 @@ async def build(settings: TrainerSettings) -> AsyncIterator[App]:
         inference = await stack.enter_async_context(open_inference(target))
         store = open_store(settings.shared, bus)
         rooms = furnish(settings, bus, store, inference)
-        await stack.enter_async_context(_running(_work(bus, rooms)))
+        loops = (rooms.desk.run, rooms.acknowledgements.run, partial(_train, rooms))
+        await stack.enter_async_context(_running(bus, *loops))
         yield _app(bus, rooms)
 
 
@@ -77,22 +79,13 @@ def _app(bus: Bus, rooms: Rooms) -> App:
     )
 
 
-async def _work(bus: Bus, rooms: Rooms) -> None:
-    """What runs beside the RPCs, from the moment the bus is there until the end."""
-    await bus.ready()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(rooms.desk.run())
-        tasks.create_task(rooms.acknowledgements.run())
-        tasks.create_task(_train(rooms))
-
-
 async def _train(rooms: Rooms) -> None:
     base = await _base_model(rooms)
     await patiently(lambda: rooms.adapters.ensure(DEFAULT_TENANT, DEFAULT_ADAPTER, base.name))
     await rooms.training.run()
 
 
-async def _base_model(rooms: Rooms) -> Any:
+async def _base_model(rooms: Rooms) -> BaseModelFolder:
     """The base model. A wrong setting leaves the registry serving and says so in the check."""
     while True:
         try:
@@ -103,21 +96,37 @@ async def _base_model(rooms: Rooms) -> Any:
 
 
 @asynccontextmanager
-async def _running(work: Any) -> AsyncIterator[None]:
-    """Runs the work beside the block; a crash of it ends the process, for a clean restart."""
-    task = asyncio.create_task(work)
+async def _running(bus: Bus, *loops: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Runs loops beside the block, once the bus is there; a crash of one ends the process."""
     owner = asyncio.current_task()
-    task.add_done_callback(lambda done: _end_with(done, owner))
+    assert owner is not None
+
+    async def begin(loop: Callable[[], Awaitable[None]]) -> None:
+        await bus.ready()
+        await loop()
+
+    def end_owner(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("trainer_work_crashed", exc_info=error)
+            # A clean restart by whoever supervises us beats going on with half a trainer.
+            owner.cancel()
+
+    tasks = [asyncio.create_task(begin(loop)) for loop in loops]
+    for task in tasks:
+        task.add_done_callback(end_owner)
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await _end(tasks)
 
 
-def _end_with(done: "asyncio.Task[None]", owner: "asyncio.Task[Any] | None") -> None:
-    if not done.cancelled() and done.exception() is not None:
-        _log.error("trainer_work_crashed", exc_info=done.exception())
-        if owner is not None:
-            owner.cancel()
+async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    """Cancels until all have ended.
+
+    NOTE: once is not enough: before Python 3.12 asyncio.wait_for, which the NATS client uses in
+    every request, swallows a cancellation that arrives together with its result.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_INTERVAL_S)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from inference_svc import metrics
 from inference_svc.engine.engine import AsyncEngine
 from inference_svc.engine.slots import Key, LoadedRevision, SlotTable, key_of
 from inference_svc.engine.verify import VerifiedAdapter, Verifier, check_canary, digest_mismatch
@@ -114,6 +115,7 @@ class AdapterLoader:
             adapter = await self._fetch_and_verify(revision)
             slot = await self._install(revision, adapter)
         except SelmError as error:
+            metrics.LOAD_FAILURES.labels(error.reason).inc()
             # No slot is nothing against the revision: the next request may find one.
             if error.reason != "ADAPTER_SLOTS_EXHAUSTED":
                 self.failures[key] = self._failure(revision, error)
@@ -127,6 +129,8 @@ class AdapterLoader:
         loaded = LoadedRevision(revision, slot, adapter.lessons, adapter.size_bytes, duration_s)
         self.table.put(loaded)
         self.failures.pop(key, None)
+        metrics.LOAD_SECONDS.observe(duration_s)
+        metrics.SLOTS_USED.set(len(self.table.all()))
         log.info("adapter_loaded", revision=revision.name, slot=slot, seconds=round(duration_s, 3))
         return loaded
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from inference_svc import metrics
 from inference_svc.engine.adapter_loader import AdapterLoader
 from inference_svc.engine.lora import NO_ADAPTER
 from inference_svc.engine.slots import Key, LoadedRevision, SlotLease, key_of
@@ -122,6 +123,7 @@ class AdapterManager:
             if self._loader.is_loaded(loaded):
                 break
         self._serving[alias] = move
+        metrics.SWAPS.inc()
         log.info("adapter_serves", revision=move.revision.name, alias=move.alias_id)
         self._settled[alias].set()
         await self._tell(move, None, start)

@@ -22,6 +22,9 @@ from selm.errors import SelmError
 
 # Serving shares the machine; a training may take longer, an answer may not.
 NICENESS = 10
+# Threads that wait for each other sleep instead of spinning: on shared cores a spinning thread takes
+# the very time that the other one needs.
+WAIT_SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 PARENT_GONE = 3
 
 
@@ -30,6 +33,7 @@ def main(arguments: list[str]) -> int:
     results = _take_stdout()
     threading.Thread(target=_end_with_parent, daemon=True, name="parent-watch").start()
     os.nice(NICENESS)
+    os.environ.update(WAIT_SETTINGS)  # read once, when torch is imported
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     try:
         job = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))

@@ -10,10 +10,11 @@ record.
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from selm.errors import SelmError
 from selm.log import get_logger
@@ -105,8 +106,7 @@ class TrainingQueue:
                 guard.result()
             await work
         except asyncio.CancelledError:
-            await _stop(work)
-            await self._farewell(report)
+            await _through(self._leave(work, report))
             raise
         finally:
             await _stop(guard)
@@ -206,13 +206,22 @@ class TrainingQueue:
         await patiently(lambda: self.announcer.job_updated(job, message_id))
         self.watch.tell(job)
 
-    async def _farewell(self, report: JobReport) -> None:
+    async def _leave(self, work: "asyncio.Task[None]", report: JobReport) -> None:
         """Gives the job back at once, so that the next worker need not wait."""
+        await _stop(work)
         failure = Failure("DRAINING", "the trainer was shut down", retryable=True)
         with contextlib.suppress(TimeoutError, SelmError, JobCancelled):
             async with asyncio.timeout(FAREWELL_S):
                 if not report.job.state.is_final:
                     await report.end(JobState.QUEUED, failure)
+
+
+async def _through(farewell: Coroutine[Any, Any, None]) -> None:
+    """Lets it end although this task is being cancelled, perhaps more than once."""
+    task = asyncio.create_task(farewell)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
 
 
 async def _stop(task: "asyncio.Task[None]") -> None:

@@ -38,6 +38,7 @@ class JobReport:
         self._num_reports = 0
         self._storing: asyncio.Task[None] | None = None
         self._stored_at = 0.0
+        self._unstored: Progress | None = None
         self._began_at = time.monotonic()
 
     @property
@@ -48,6 +49,9 @@ class JobReport:
     async def save(self, **changes: Any) -> TrainingJob:
         """Stores and tells a change; waits out an outage of the bus."""
         await self._quiet()
+        if self._unstored is not None:
+            # The last line of a phase is rarely due for storing when the phase ends.
+            changes = {**self._measured(self._unstored), **changes}
         job = await patiently(lambda: self._lease.save(**changes))
         await patiently(lambda: self._announce(job))
         return job
@@ -76,6 +80,7 @@ class JobReport:
         job = replace(self.job, state=state, progress=progress, update_time=now())
         if self.job.state is not JobState.CANCELLING:
             self._watch.tell(job)
+        self._unstored = progress
         is_due = time.monotonic() - self._stored_at >= STORE_INTERVAL_S
         is_idle = self._storing is None or self._storing.done()
         if is_idle and (is_due or state is not self.job.state):
@@ -83,17 +88,20 @@ class JobReport:
             self._storing = asyncio.create_task(self._store_progress(state, progress))
 
     async def _store_progress(self, state: JobState, progress: Progress) -> None:
-        last = self.job.attempts[-1]
-        peak = max(last.peak_memory_bytes, progress.memory_bytes)
-        attempts = (*self.job.attempts[:-1], replace(last, peak_memory_bytes=peak))
         try:
-            job = await self._lease.save(state=state, progress=progress, attempts=attempts)
+            job = await self._lease.save(state=state, **self._measured(progress))
             await self._announce(job)
         except SelmError as error:
             # Progress may be lost: the guard of the lease decides what an error means.
             _log.info("progress_not_stored", training_job=self.job.job_id, error=str(error))
         except JobCancelled:
             _log.info("progress_after_cancel", training_job=self.job.job_id)
+
+    def _measured(self, progress: Progress) -> dict[str, Any]:
+        last = self.job.attempts[-1]
+        peak = max(last.peak_memory_bytes, progress.memory_bytes)
+        attempts = (*self.job.attempts[:-1], replace(last, peak_memory_bytes=peak))
+        return {"progress": progress, "attempts": attempts}
 
     async def _quiet(self) -> None:
         """Lets a running progress write end, so that it cannot land after a state change."""

@@ -18,7 +18,7 @@ from selm.api.trainer.v1 import trainer_service_pb2 as trainer
 from selm.api.trainer.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
 from selm.api.trainer.v1.trainer_service_pb2_grpc import TrainerServiceStub
 from selm.server import serve
-from selm.testing import free_port
+from selm.testing import eventually, free_port
 from trainer_svc.app import build
 
 Job = training_job_pb2.TrainingJob
@@ -41,9 +41,21 @@ async def caller(settings):
     serving = asyncio.create_task(serve("trainer", settings, build, ready=ready, stop=stop))
     await asyncio.wait({serving, asyncio.create_task(ready.wait())}, return_when="FIRST_COMPLETED")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{settings.port}") as channel:
-        yield Caller(channel)
+        found = Caller(channel)
+        await eventually(lambda: is_connected(found))
+        yield found
     stop.set()
     await serving
+
+
+async def is_connected(call: Caller) -> bool:
+    """The server has reached the bus; it answers UNAVAILABLE before."""
+    try:
+        await call.adapters.ListAdapters(adapters.ListAdaptersRequest())
+    except grpc.aio.AioRpcError as error:
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        return False
+    return True
 
 
 @pytest.fixture

@@ -158,9 +158,7 @@ class DeadLetterCreated(_message.Message):
     """The message as it was."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Its headers, and what became of it under `Selm-Stream`, `Selm-Sequence`, `Selm-Consumer`,
-        `Selm-Deliveries` and `Selm-Error`.
-        """
+        """Its headers, and what became of it under `Selm-Dead-*`."""
 
     def __init__(
         self,

@@ -204,8 +204,8 @@ class FeedbackEvent(_message.Message):
 
     @_builtins.property
     def exchange(self) -> Global___Exchange:
-        """Optional. The exchange, if the generation's text was not stored; else GENERATION_NOT_STORED.
-        Ignored if it was.
+        """Optional. Input only. The exchange, if the generation's text was not stored; else
+        GENERATION_NOT_STORED. Ignored if it was.
         """
 
     @_builtins.property

@@ -60,8 +60,9 @@ class LearningServiceServicer(object):
 
     def CreateTrainingRequest(self, request, context):
         """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
-        instead of a second one.
-        Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned, BUS_UNAVAILABLE. Retry with request_id.
+        instead of a second one, and so is a running one that covers all there is.
+        Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned,
+        ADAPTER_NOT_FOUND, BUS_UNAVAILABLE. Retry with request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

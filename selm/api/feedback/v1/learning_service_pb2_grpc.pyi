@@ -37,8 +37,9 @@ class LearningServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LearningServiceAsyncStub: ...
     CreateTrainingRequest: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.CreateTrainingRequestRequest, _learning_service_pb2.CreateTrainingRequestResponse]
     """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
-    instead of a second one.
-    Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned, BUS_UNAVAILABLE. Retry with request_id.
+    instead of a second one, and so is a running one that covers all there is.
+    Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned,
+    ADAPTER_NOT_FOUND, BUS_UNAVAILABLE. Retry with request_id.
     """
     GetTrainingRequest: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.GetTrainingRequestRequest, _learning_service_pb2.GetTrainingRequestResponse]
     """Gets a request.
@@ -58,8 +59,9 @@ class LearningServiceAsyncStub(LearningServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingRequest: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.CreateTrainingRequestRequest, _learning_service_pb2.CreateTrainingRequestResponse]  # type: ignore[assignment]
     """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
-    instead of a second one.
-    Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned, BUS_UNAVAILABLE. Retry with request_id.
+    instead of a second one, and so is a running one that covers all there is.
+    Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned,
+    ADAPTER_NOT_FOUND, BUS_UNAVAILABLE. Retry with request_id.
     """
     GetTrainingRequest: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.GetTrainingRequestRequest, _learning_service_pb2.GetTrainingRequestResponse]  # type: ignore[assignment]
     """Gets a request.
@@ -82,8 +84,9 @@ class LearningServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_learning_service_pb2.CreateTrainingRequestResponse, _abc.Awaitable[_learning_service_pb2.CreateTrainingRequestResponse]]:
         """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
-        instead of a second one.
-        Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned, BUS_UNAVAILABLE. Retry with request_id.
+        instead of a second one, and so is a running one that covers all there is.
+        Scope `training.write`. Errors: DATASET_EMPTY if nothing is to be learned,
+        ADAPTER_NOT_FOUND, BUS_UNAVAILABLE. Retry with request_id.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,101 @@
+"""What an event is made of: defaults from its generation, ids from its request."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from feedback_svc import core
+from selm.errors import InvalidFields, SelmError
+from selm.lessons import Consent
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+EXCHANGE = core.Exchange(b"input", "Capital of Zubrowka?", "It is Nebelsbad.")
+GENERATION = core.GenerationRecord(
+    name="generations/g1",
+    user="users/ada",
+    adapter="adapters/support",
+    adapter_revision="adapters/support/revisions/r1",
+    exchange=EXCHANGE,
+)
+DRAFT = core.Draft(generation="generations/g1", signal=core.Correction("Lutz"))
+
+
+def compose(draft=DRAFT, generation=GENERATION):
+    return core.compose("default", "anonymous", "e1", draft, generation, Consent.MEMORY_ONLY, NOW)
+
+
+def test_defaults_come_from_the_generation():
+    """User, adapter, revision and question; consent from the deployment."""
+    record, exchange = compose()
+    assert (record.user, record.adapter) == ("users/ada", "adapters/support")
+    assert record.adapter_revision == "adapters/support/revisions/r1"
+    assert record.signal == core.Correction("Lutz", "Capital of Zubrowka?")
+    assert record.consent is Consent.MEMORY_ONLY
+    assert record.event_time == record.create_time == NOW
+    assert exchange is EXCHANGE
+
+
+def test_what_the_caller_says_wins():
+    """Over every default."""
+    signal = core.Correction("Lutz", "Which town?", ("Town?",))
+    draft = core.Draft(
+        generation="generations/g1",
+        signal=signal,
+        user="users/bob",
+        adapter="adapters/other",
+        consent=Consent.SHARED_ADAPTER,
+    )
+    record, _ = compose(draft)
+    assert (record.user, record.adapter) == ("users/bob", "adapters/other")
+    assert (record.signal, record.consent) == (signal, Consent.SHARED_ADAPTER)
+
+
+def test_without_any_user_or_adapter_the_defaults_of_the_house_hold():
+    """A generation of the base model, for nobody in particular."""
+    bare = core.GenerationRecord("generations/g1", "", "", "", EXCHANGE)
+    record, _ = compose(generation=bare)
+    assert (record.user, record.adapter) == ("users/anonymous", "adapters/default")
+
+
+@pytest.mark.parametrize("text", ["It is Nebelsbad.", "it is  nebelsbad", "IT IS NEBELSBAD!"])
+def test_a_correction_equal_to_the_answer_is_refused(text):
+    """Case, spacing and punctuation teach nothing."""
+    with pytest.raises(SelmError) as caught:
+        compose(core.Draft("generations/g1", core.Correction(text)))
+    assert caught.value.reason == "FEEDBACK_WITHOUT_CHANGE"
+
+
+def test_a_generation_without_text_needs_the_callers_exchange():
+    """And takes it only then: what was stored is the truth."""
+    bare = core.GenerationRecord("generations/g1", "", "", "", None)
+    with pytest.raises(SelmError) as caught:
+        compose(generation=bare)
+    assert caught.value.reason == "GENERATION_NOT_STORED"
+    own = core.Exchange(b"own", "Town?", "Nebelsbad")
+    draft = core.Draft("generations/g1", core.Correction("Lutz"), exchange=own)
+    assert compose(draft, bare)[1] is own
+    assert compose(draft)[1] is EXCHANGE
+
+
+def test_a_correction_without_any_question_is_refused():
+    """Nobody could tell later what it answers."""
+    mute = core.GenerationRecord("g", "", "", "", core.Exchange(b"", "", "No idea."))
+    with pytest.raises(InvalidFields):
+        compose(generation=mute)
+
+
+def test_ids_are_derived_from_the_request_and_the_tenant():
+    """The same request gives the same event everywhere, for each tenant its own."""
+    request_id = "0b9cd9f2-6c3f-4a3e-9f70-0d6a1f3f9f10"
+    event = core.event_id("default", request_id)
+    assert event == core.event_id("default", request_id)
+    assert event != core.event_id("other", request_id)
+    assert core.lesson_id(event) == core.lesson_id(event) != event
+    assert core.event_id("default", "") != core.event_id("default", "")
+
+
+def test_only_a_correction_becomes_a_lesson():
+    """Thumbs and ratings are recorded without one."""
+    assert compose()[0].lesson.startswith("lessons/")
+    for signal in (core.Thumbs.DOWN, core.Rating(1, 5)):
+        assert compose(core.Draft("generations/g1", signal))[0].lesson == ""
