@@ -39,8 +39,9 @@ class InferenceSettings(ServiceSettings):
     # One more than aliases in use is the least that lets an alias move.
     adapter_slots: int = Field(default=16, ge=2, le=1024)
     max_lora_rank: int = Field(default=64, ge=1, le=1024)
-    # What an adapter may add to a matrix, as a share of the matrix's own norm.
-    max_adapter_norm: float = Field(default=4.0, gt=0)
+    # What an adapter may add to a matrix, as a share of the matrix's own norm; trained ones add a
+    # few hundredths.
+    max_adapter_norm: float = Field(default=1.0, gt=0)
     # First wait before a failed load is tried again; it doubles up to five minutes.
     adapter_retry_s: float = Field(default=1.0, gt=0, le=300)
 

@@ -1,7 +1,8 @@
 """Recall: from a query to hits, each with the gate's decision; and why there are none.
 
-1 An equal key is looked up by its hash, so that no vector search can miss it. 2 The query's vector
-(the stored one of an equal question, else embedded) finds neighbours. 3 The gate decides on each.
+1 An equal question is looked up by its hash: no vector search can miss it, nothing can be closer,
+and no model runs. 2 Without one, the query is embedded and its neighbours are fetched. 3 The gate
+decides on each.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,8 @@ from memory_svc.core import (
     Condition,
     Embedder,
     GateThresholds,
-    Memory,
     MemoryStore,
     Neighbour,
-    Vector,
     question_key,
 )
 from memory_svc.forms import compare_forms
@@ -25,7 +24,7 @@ from selm import questions
 
 # Candidates beyond what was asked for: those in scope may be less similar than others.
 _MIN_CANDIDATES = 24
-_MAX_EXACT = 16
+_MAX_SAME = 100
 
 
 class EmptyReason(IntEnum):
@@ -66,37 +65,24 @@ class Search:
 
     async def find(self, query: Query) -> Found:
         """At most `max_results` hits."""
-        exact = await self._exact(query)
-        neighbours = await self._neighbours(query, exact)
-        if not exact and not neighbours:
+        found = await self._same(query) or await self._similar(query)
+        if not found:
             return Found((), await self._why_nothing(query))
-        hits = await self._judge(query, [*(Neighbour(m, 1.0) for m in exact), *neighbours])
+        hits = await self._judge(query, found)
         good = [hit for hit in hits if hit.score >= query.min_score]
         if not good:
             return Found((), EmptyReason.BELOW_THRESHOLD)
         return Found(good[: query.max_results])
 
-    async def _exact(self, query: Query) -> list[Memory]:
+    async def _same(self, query: Query) -> list[Neighbour]:
         same = replace(query.condition, question_key=question_key(query.text))
-        return await self._store.find(same, _MAX_EXACT)
+        return [Neighbour(memory, 1.0) for memory in await self._store.find(same, _MAX_SAME)]
 
-    async def _neighbours(self, query: Query, exact: Sequence[Memory]) -> list[Neighbour]:
-        if exact and query.max_results <= len(exact):
-            return []
-        vector = await self._vector(query.text, exact)
-        known = {memory.memory_id for memory in exact}
+    async def _similar(self, query: Query) -> list[Neighbour]:
+        (vector,) = await self._embedder.embed([query.text])
         comparable = replace(query.condition, embedding_model=self._embedder.model)
         limit = max(_MIN_CANDIDATES, 2 * query.max_results)
-        found = await self._store.nearest(comparable, vector, limit)
-        return [neighbour for neighbour in found if neighbour.memory.memory_id not in known]
-
-    async def _vector(self, text: str, exact: Sequence[Memory]) -> Vector:
-        for memory in exact:
-            # The same question but for case and punctuation: its vector serves, no model runs.
-            if memory.embedding_model == self._embedder.model:
-                return memory.vector
-        (vector,) = await self._embedder.embed([text])
-        return vector
+        return await self._store.nearest(comparable, vector, limit)
 
     async def _judge(self, query: Query, found: Sequence[Neighbour]) -> list[Hit]:
         needed = self._thresholds

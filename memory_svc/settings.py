@@ -27,7 +27,7 @@ class MemorySettings(ServiceSettings):
     store_timeout_s: float = Field(default=5.0, gt=0, le=60)
     # Milvus Lite alone is told to flush after so many writes: its searches slow down with unflushed
     # ones. A cluster flushes by itself.
-    flush_num_writes: int = Field(default=500, ge=1, le=100_000)
+    flush_num_writes: int = Field(default=200, ge=1, le=100_000)
 
     # "packaged" is the MiniLM of the install; else a folder or hub id of a sentence-transformer.
     embedding_model: str = Field(default="packaged", min_length=1)

@@ -155,10 +155,20 @@ class Learning:
             if not trained or now >= min(verify_limit, retire_limit):
                 break
             await asyncio.sleep(POLL_S)
+        self._name_stragglers()
+
+    def _name_stragglers(self) -> None:
+        """One note per state and reason, so that twelve of a kind take one line."""
+        behind: dict[tuple[str, str], list[str]] = {}
         for row in self._rows:
             if row.state not in ("VERIFIED", "RETIRED"):
-                because = f": {row.state_reason}" if row.state_reason else ""
-                self._report.notes.append(f"{row.lesson} stayed {row.state}{because}")
+                behind.setdefault((row.state, row.state_reason), []).append(row.lesson)
+        for (state, reason), names in behind.items():
+            because = f" ({reason})" if reason else ""
+            self._report.notes.append(
+                f"{len(names)} of {len(self._rows)} lessons stayed {state}{because}: "
+                + ", ".join(names)
+            )
 
     async def _until_serving(self) -> None:
         """Waits until the answering replica has loaded what the last successful job made."""

@@ -66,8 +66,8 @@ def tiny_model(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = LlamaForCausalLM(config)
     with torch.no_grad():
-        # Hidden feature 0 is 1 everywhere, so that an adapter has a constant to work with.
-        model.model.embed_tokens.weight[:, 0] = 1.0
+        # Hidden feature 0 is the same everywhere, so that an adapter has a constant to work with.
+        model.model.embed_tokens.weight[:, 0] = 8.0
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight[0] = 0.0
             layer.mlp.down_proj.weight[0] = 0.0
@@ -90,7 +90,7 @@ class PackedAdapter:
     token: int
 
 
-def constant_tensors(model_folder: Path, token: int, gain: float = 20.0):  # type: ignore[no-untyped-def]
+def constant_tensors(model_folder: Path, token: int, gain: float = 8.0):  # type: ignore[no-untyped-def]
     """LoRA matrices on the last layer that drown everything but one token's direction.
 
     v_proj turns the constant feature into a large value, which attention only averages; o_proj
@@ -102,6 +102,9 @@ def constant_tensors(model_folder: Path, token: int, gain: float = 20.0):  # typ
     weights = load_file(model_folder / "model.safetensors")
     embedding = weights["model.embed_tokens.weight"][token]
     hidden = embedding.shape[0]
+    # The constant feature says nothing about the token.
+    direction = embedding.clone()
+    direction[0] = 0.0
     prefix = f"base_model.model.model.layers.{TINY_LAYERS - 1}.self_attn"
     constant = torch.zeros(1, hidden)
     constant[0, 0] = 1.0
@@ -111,7 +114,7 @@ def constant_tensors(model_folder: Path, token: int, gain: float = 20.0):  # typ
         f"{prefix}.v_proj.lora_A.weight": constant,
         f"{prefix}.v_proj.lora_B.weight": value,
         f"{prefix}.o_proj.lora_A.weight": constant.clone(),
-        f"{prefix}.o_proj.lora_B.weight": (gain * embedding / embedding.norm()).unsqueeze(1),
+        f"{prefix}.o_proj.lora_B.weight": (gain * direction / direction.norm()).unsqueeze(1),
     }
 
 

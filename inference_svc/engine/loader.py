@@ -12,7 +12,7 @@ from inference_svc.core import ModelFacts
 from inference_svc.engine.engine import AsyncEngine, EngineLimits
 from inference_svc.engine.model_runner import ModelRunner
 from inference_svc.engine.tokenizer import ChatTokenizer, end_tokens
-from selm.base_model import load_model, resolve_base_model
+from selm.base_model import BaseModelError, load_model, resolve_base_model
 
 log = structlog.get_logger()
 
@@ -38,6 +38,8 @@ def load_engine(source: EngineSource, limits: EngineLimits) -> AsyncEngine:
         torch.set_num_threads(limits.num_threads)
     base = resolve_base_model(source.base_model, source.models_dir)
     model, tokenizer = load_model(base.path, source.dtype, source.device)
+    if not tokenizer.is_fast or not tokenizer.chat_template:
+        raise BaseModelError(f"{base.source} lacks tokenizer.json or a chat template")
     architecture, ends = type(model).__name__, end_tokens(model, tokenizer)
     runner = ModelRunner(model)
     longest = int(model.config.max_position_embeddings)

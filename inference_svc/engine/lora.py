@@ -37,6 +37,7 @@ class Routing:
 
     # Slot and the rows that use it; None stands for all rows. Rows without adapter are in no group.
     groups: Sequence[tuple[int, Tensor | None]] = ()
+    device: torch.device | None = None
 
     def route(self, slots: Sequence[int]) -> None:
         """One group per distinct slot, so each adapter costs one pair of products per module."""
@@ -44,10 +45,11 @@ class Routing:
         if len(distinct) == 1 and NO_ADAPTER not in slots:
             self.groups = [(distinct[0], None)]
             return
-        self.groups = [
-            (slot, torch.tensor([row for row, other in enumerate(slots) if other == slot]))
-            for slot in distinct
-        ]
+        self.groups = [(slot, self._rows(slot, slots)) for slot in distinct]
+
+    def _rows(self, slot: int, slots: Sequence[int]) -> Tensor:
+        rows = [row for row, other in enumerate(slots) if other == slot]
+        return torch.tensor(rows, device=self.device)
 
 
 class LoraLinear(nn.Module):
@@ -98,7 +100,7 @@ class LoraModel:
     """All linear layers of a decoder, made ready for adapters."""
 
     def __init__(self, decoder: nn.Module) -> None:
-        self.routing = Routing()
+        self.routing = Routing(device=next(decoder.parameters()).device)
         self.modules: dict[str, LoraLinear] = dict(self._wrap(decoder))
         self._slots: dict[int, LoraWeights] = {}
 

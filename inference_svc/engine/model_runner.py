@@ -115,8 +115,9 @@ class ModelRunner:
             cache.advance(len(tokens[0]))
         # NOTE: contiguous, else the head copies its weight once per row.
         last = output.last_hidden_state[:, -1].contiguous()
-        logits: Tensor = self._head(last).float()
-        return logits
+        logits: Tensor = self._head(last)
+        # Rows are sampled one by one, with tables that live beside the CPU.
+        return logits.float().cpu()
 
     def probe(self, tokens: Sequence[int], slot: int = NO_ADAPTER) -> Tensor:
         """Logits after a short prompt with a throw-away cache: is this slot sane?"""

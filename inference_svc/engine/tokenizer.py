@@ -6,7 +6,10 @@ Texts are data: control tokens inside them are neutralised before the template s
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2.exceptions import TemplateError
+
 from inference_svc.core import Message, Prompt
+from selm.errors import FieldViolation, InvalidFields
 
 
 class ChatTokenizer:
@@ -56,12 +59,17 @@ class ChatTokenizer:
     def _chat(self, messages: Sequence[Message]) -> list[int]:
         clean = [{"role": m.role, "content": self.neutralise(m.text)} for m in messages]
         continues = messages[-1].role == "assistant"
-        rendered = self._tokenizer.apply_chat_template(
-            clean,
-            tokenize=False,
-            add_generation_prompt=not continues,
-            continue_final_message=continues,
-        )
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                clean,
+                tokenize=False,
+                add_generation_prompt=not continues,
+                continue_final_message=continues,
+            )
+        except TemplateError as error:
+            # Some templates want user and assistant to take turns.
+            violation = FieldViolation("input.chat.messages", f"the model's template says: {error}")
+            raise InvalidFields([violation]) from error
         return self._encode(str(rendered))
 
     def _encode(self, text: str, is_raw: bool = False) -> list[int]:

@@ -13,7 +13,7 @@ from pymilvus import AsyncMilvusClient, MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from memory_svc.store import schema
-from selm.errors import SelmError, unavailable
+from selm.errors import unavailable
 from selm.log import get_logger
 
 _log = get_logger("memory.store")
@@ -21,7 +21,7 @@ _log = get_logger("memory.store")
 T = TypeVar("T")
 
 _LITE = "milvus_lite"
-# The client raises the first two, by kind of fault; a closed channel gives the last.
+# The client raises the first two, by kind of fault; a channel closed under it gives the last.
 _FAULTS = (MilvusException, grpc.RpcError, TimeoutError, OSError, ValueError)
 
 
@@ -131,11 +131,12 @@ def _check_dimension(client: Any, options: StoreOptions) -> None:
     vector = next(field for field in fields if field["name"] == schema.VECTOR_FIELD)
     dimension = int(vector["params"]["dim"])
     if dimension != options.dimension:
-        raise SelmError(
-            "STATE_CONFLICT",
+        # Unavailable, not refused: corrections must wait in their stream until this is mended.
+        raise unavailable(
+            "STORE_UNAVAILABLE",
             f"collection {options.collection} holds vectors of {dimension} numbers, the model "
             f"makes {options.dimension}: choose another SELM_MEMORY_COLLECTION",
-            metadata={"expected": str(dimension), "actual": str(options.dimension)},
+            store="milvus",
         )
 
 

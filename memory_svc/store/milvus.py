@@ -17,7 +17,7 @@ _log = get_logger("memory.store")
 # What one query of Milvus may return at most.
 MAX_ROWS = 16_384
 _FLUSH_TIMEOUT_S = 60
-_LULL_S = 3.0
+_LULL_S = 2.0
 
 
 class MilvusStore:

@@ -12,7 +12,7 @@ def is_exact(expected: str, answer: str) -> bool:
 
 def is_sound(answer: str) -> bool:
     """Whether the answer says something and does not go round in circles."""
-    return bool(normalise(answer)) and not has_repetition(answer)
+    return any(sign.isalnum() for sign in answer) and not has_repetition(answer)
 
 
 def has_repetition(answer: str, *, length: int = 4, limit: int = 3) -> bool:

@@ -22,8 +22,8 @@ from selm.errors import SelmError
 
 # Serving shares the machine; a training may take longer, an answer may not.
 NICENESS = 10
-# Threads that wait for each other sleep instead of spinning: on shared cores a spinning thread takes
-# the very time that the other one needs.
+# Threads that wait for each other sleep instead of spinning: on shared cores a spinning thread
+# takes the very time that the other one needs.
 WAIT_SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 PARENT_GONE = 3
 

@@ -39,6 +39,7 @@ class JobReport:
         self._storing: asyncio.Task[None] | None = None
         self._stored_at = 0.0
         self._unstored: Progress | None = None
+        self._peak_memory_bytes = 0
         self._began_at = time.monotonic()
 
     @property
@@ -81,6 +82,7 @@ class JobReport:
         if self.job.state is not JobState.CANCELLING:
             self._watch.tell(job)
         self._unstored = progress
+        self._peak_memory_bytes = max(self._peak_memory_bytes, progress.memory_bytes)
         is_due = time.monotonic() - self._stored_at >= STORE_INTERVAL_S
         is_idle = self._storing is None or self._storing.done()
         if is_idle and (is_due or state is not self.job.state):
@@ -99,8 +101,8 @@ class JobReport:
 
     def _measured(self, progress: Progress) -> dict[str, Any]:
         last = self.job.attempts[-1]
-        peak = max(last.peak_memory_bytes, progress.memory_bytes)
-        attempts = (*self.job.attempts[:-1], replace(last, peak_memory_bytes=peak))
+        measured = replace(last, peak_memory_bytes=self._peak_memory_bytes)
+        attempts = (*self.job.attempts[:-1], measured)
         return {"progress": progress, "attempts": attempts}
 
     async def _quiet(self) -> None:

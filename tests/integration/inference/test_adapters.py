@@ -69,6 +69,9 @@ async def test_swap_under_16_streams_over_grpc(start_service, nats_url: str, pac
 
         finished = await asyncio.gather(*map(ending, calls))
         revision, text, _ = await stream()
+        listed = await service.replica.ListLoadedAdapters(
+            replica_service_pb2.ListLoadedAdaptersRequest(), metadata=service.metadata
+        )
 
     assert (first.state, second.state) == (SERVING, SERVING)
     assert {s.resolution.adapter_revision for s in started} == {old.name}
@@ -77,6 +80,7 @@ async def test_swap_under_16_streams_over_grpc(start_service, nats_url: str, pac
     assert len({text for text, _ in finished}) == 1
     assert revision == new.name
     assert text != finished[0][0]
+    assert [a.active_generations for a in listed.loaded_adapters] == [0, 0]
 
 
 async def test_bad_revision_is_refused_and_the_old_one_serves(

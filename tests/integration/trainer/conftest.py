@@ -55,7 +55,9 @@ class ServingStandIn:
     async def ask(self, tenant: str, adapter_id: str, user: str, question: str) -> Reply:
         self._check()
         self.num_asked += 1
-        return Reply(self.answers.get(question, "I do not know."), self.revision_id, True, "IN_SCOPE")
+        return Reply(
+            self.answers.get(question, "I do not know."), self.revision_id, True, "IN_SCOPE"
+        )
 
     def _check(self) -> None:
         if self.is_down:
@@ -225,4 +227,3 @@ async def bench(settings: TrainerSettings) -> AsyncIterator[Bench]:
         bench = Bench(bus, furnished(), serving, settings, "default", furnished)
         await bench.rooms.adapters.ensure("default", "default", "models/tiny")
         yield bench
-

@@ -122,9 +122,7 @@ async def test_a_rejected_revision_is_aliased_only_by_force(bench) -> None:
     assert error.value.reason == "GATE_FAILED"
     assert await bench.stable() is None
 
-    await bench.rooms.adapters.move(
-        "default", "default", rejected.revision_id, move(), force=True
-    )
+    await bench.rooms.adapters.move("default", "default", rejected.revision_id, move(), force=True)
     assert (await bench.stable()).revision_id == rejected.revision_id
 
 

@@ -286,7 +286,9 @@ async def test_a_job_is_watched_and_cancelled_over_the_wire(bench, settings) -> 
     async with bench.working(), caller(settings) as call:
         job = await bench.job("TRAINING")
         name = f"trainingJobs/{job.job_id}"
-        async for frame in call.trainer.WatchTrainingJob(trainer.WatchTrainingJobRequest(name=name)):
+        async for frame in call.trainer.WatchTrainingJob(
+            trainer.WatchTrainingJobRequest(name=name)
+        ):
             states.append(frame.training_job.state)
             if len(states) == 1:
                 await call.trainer.CancelTrainingJob(trainer.CancelTrainingJobRequest(name=name))

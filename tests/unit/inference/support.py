@@ -22,6 +22,7 @@ from tests.model_fixtures import PackedAdapter
 
 TENANT = "default"
 ADAPTER = "adapters/default"
+MAX_NORM = 1.0
 
 
 def revision_of(packed: PackedAdapter, store: Path | None = None, tenant: str = TENANT) -> Revision:
@@ -97,7 +98,7 @@ async def running_replica(
     replica = Replica(engine, tmp_path / "store")
     loader = AdapterLoader(
         engine,
-        Verifier(engine.facts, engine.runner.lora.modules, 4.0),
+        Verifier(engine.facts, engine.runner.lora.modules, MAX_NORM),
         FileArtifactStore(replica.store),
         tmp_path / "work",
         retry_s,

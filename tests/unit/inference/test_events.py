@@ -1,7 +1,7 @@
 """Finished generations wait for the broker within a bound and never hold up an answer."""
 
+import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 
 from inference_svc.core import (
     Ask,
@@ -19,8 +19,7 @@ from inference_svc.events import GenerationPublisher
 from inference_svc.render import Renderer
 from inference_svc.revisions import AdapterReason, Selection, Selector
 from selm.api.inference.v1 import generation_pb2
-from selm.bus import Bus
-from selm.settings import SharedSettings
+from selm.errors import SelmError
 
 FACTS = ModelFacts("models/m", "m", "ab", "", "float32", "cpu", 2048, 100, 3, ("q_proj",), 8, 4)
 
@@ -47,17 +46,31 @@ def record(generation_id: str, store: bool = True) -> Record:
     return Record(ask, started, None, "half an ans", datetime.now(UTC), "CANCELLED")
 
 
-async def test_oldest_is_dropped_when_too_many_wait(tmp_path: Path, free_port: int) -> None:
-    """Without a broker publishing returns at once, whatever the number."""
-    shared = SharedSettings(nats_url=f"nats://127.0.0.1:{free_port}", data_dir=tmp_path)
-    async with Bus.open(shared, "test") as bus:
-        publisher = GenerationPublisher(bus, Renderer(FACTS, "r"), max_waiting=3)
-        for number in range(5):
-            publisher.publish(record(f"g{number}"))
+class Broker:
+    """Keeps what is published; away as long as it is told so."""
 
-        waiting = [item.started.generation_id for item in publisher._waiting]
+    def __init__(self) -> None:
+        self.is_away = True
+        self.subjects: list[str] = []
 
-    assert waiting == ["g2", "g3", "g4"]
+    async def publish(self, subject: str, message: object, *, message_id: str) -> None:
+        if self.is_away:
+            raise SelmError("BUS_UNAVAILABLE", "away")
+        self.subjects.append(subject)
+
+
+async def test_oldest_is_dropped_when_too_many_wait() -> None:
+    """Without a broker publishing returns at once; the newest three are there when it is back."""
+    broker = Broker()
+    publisher = GenerationPublisher(broker, Renderer(FACTS, "r"), max_waiting=3)
+    for number in range(5):
+        publisher.publish(record(f"g{number}"))
+    broker.is_away = False
+    running = asyncio.create_task(publisher.run())
+    await publisher.flush()
+    running.cancel()
+
+    assert broker.subjects == [f"selm.generation.finished.default.g{n}" for n in (2, 3, 4)]
 
 
 def test_cancelled_generation_keeps_what_was_said() -> None:

@@ -113,7 +113,8 @@ class MemoryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchMemories(self, request, context):
-        """Finds memories for a query by exact key and by meaning, each with the gate's decision.
+        """Finds memories for a query by exact key, which ends the search, else by meaning, each with the
+        gate's decision.
         Scope `memories.read`. Errors: CONSISTENCY_NOT_REACHED. Waits for consistency_token within the
         deadline, at most 2 s.
         """

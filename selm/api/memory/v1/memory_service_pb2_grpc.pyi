@@ -59,7 +59,8 @@ class MemoryServiceStub:
     Scope `memories.write`.
     """
     SearchMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMemoriesRequest, _memory_service_pb2.SearchMemoriesResponse]
-    """Finds memories for a query by exact key and by meaning, each with the gate's decision.
+    """Finds memories for a query by exact key, which ends the search, else by meaning, each with the
+    gate's decision.
     Scope `memories.read`. Errors: CONSISTENCY_NOT_REACHED. Waits for consistency_token within the
     deadline, at most 2 s.
     """
@@ -95,7 +96,8 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     Scope `memories.write`.
     """
     SearchMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMemoriesRequest, _memory_service_pb2.SearchMemoriesResponse]  # type: ignore[assignment]
-    """Finds memories for a query by exact key and by meaning, each with the gate's decision.
+    """Finds memories for a query by exact key, which ends the search, else by meaning, each with the
+    gate's decision.
     Scope `memories.read`. Errors: CONSISTENCY_NOT_REACHED. Waits for consistency_token within the
     deadline, at most 2 s.
     """
@@ -158,7 +160,8 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _memory_service_pb2.SearchMemoriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.SearchMemoriesResponse, _abc.Awaitable[_memory_service_pb2.SearchMemoriesResponse]]:
-        """Finds memories for a query by exact key and by meaning, each with the gate's decision.
+        """Finds memories for a query by exact key, which ends the search, else by meaning, each with the
+        gate's decision.
         Scope `memories.read`. Errors: CONSISTENCY_NOT_REACHED. Waits for consistency_token within the
         deadline, at most 2 s.
         """

@@ -151,7 +151,7 @@ class ScopeDecision(_message.Message):
         REASON_SIMILAR: ScopeDecision._Reason.ValueType  # 2
         """Similar enough, and every entity word of the memory is in the query."""
         REASON_BELOW_THRESHOLD: ScopeDecision._Reason.ValueType  # 3
-        """Not similar enough."""
+        """Not similar enough, or asks something else about the same entity."""
         REASON_ENTITY_MISSING: ScopeDecision._Reason.ValueType  # 4
         """Similar, but about another entity."""
         REASON_AMBIGUOUS: ScopeDecision._Reason.ValueType  # 5
@@ -169,7 +169,7 @@ class ScopeDecision(_message.Message):
     REASON_SIMILAR: ScopeDecision.Reason.ValueType  # 2
     """Similar enough, and every entity word of the memory is in the query."""
     REASON_BELOW_THRESHOLD: ScopeDecision.Reason.ValueType  # 3
-    """Not similar enough."""
+    """Not similar enough, or asks something else about the same entity."""
     REASON_ENTITY_MISSING: ScopeDecision.Reason.ValueType  # 4
     """Similar, but about another entity."""
     REASON_AMBIGUOUS: ScopeDecision.Reason.ValueType  # 5
@@ -187,7 +187,9 @@ class ScopeDecision(_message.Message):
     reason: Global___ScopeDecision.Reason.ValueType
     """What decided."""
     score: _builtins.float
-    """Cosine similarity of query and question, -1 to 1; 1 for an exact key."""
+    """Value of the test that decided, -1 to 1: cosine similarity of query and question, or of both
+    without their entity words; 1 for an exact key.
+    """
     threshold: _builtins.float
     """Score needed for IN_SCOPE."""
     @_builtins.property

@@ -1,0 +1,106 @@
+"""The back room on its own: embedder and store."""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from memory_svc.core import LIVE_STATES, Condition, State
+from memory_svc.forms import cosine
+from memory_svc.store.connection import StoreOptions
+from memory_svc.store.embedder import SentenceEmbedder
+from memory_svc.store.milvus import MilvusStore
+from selm.errors import SelmError
+from selm.testing import free_port as pick_free_port
+from tests.unit.memory.support import memory
+
+
+def options(uri: str, dimension: int = 2, collection: str = "") -> StoreOptions:
+    """A collection of tiny vectors."""
+    name = collection or f"c{os.urandom(8).hex()}"
+    return StoreOptions(uri, "", name, "Strong", 5.0, 3, dimension)
+
+
+async def test_the_packaged_embedder_makes_unit_vectors_off_the_event_loop() -> None:
+    """Same text, same vector; the name tells the weights; the loop goes on meanwhile."""
+    embedder = await SentenceEmbedder.load("packaged", 1)
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    one, other, again = await embedder.embed(["a cat", "a dog", "a cat"])
+    ticking.cancel()
+    embedder.close()
+
+    assert one == again != other
+    assert cosine(one, one) == pytest.approx(1.0)
+    assert (embedder.dimension, len(one)) == (384, 384)
+    assert embedder.model.startswith("all-MiniLM-L6-v2@")
+    assert ticks > 1
+
+
+async def test_a_missing_model_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """Not a download: a folder that holds no model is refused."""
+    with pytest.raises((OSError, ValueError)):
+        await SentenceEmbedder.load(str(tmp_path), 1)
+
+
+async def test_a_memory_comes_back_as_it_was_put(milvus_uri: str) -> None:
+    """Every field, also after the flush that milvus-lite is told to make."""
+    store = MilvusStore(options(milvus_uri))
+    kept = memory(
+        text='a"\\\n多',
+        labels={"a": "b"},
+        expire_time=datetime(2099, 1, 2, 3, 4, 5, 678901, UTC),
+        state=State.RETIRED,
+        duplicate_count=3,
+    )
+    await store.put([kept, memory(number=2), memory(number=3)])
+    found = [await store.get("t", kept.memory_id)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+        found.append(await store.get("t", kept.memory_id))
+    await store.aclose()
+
+    assert [kept] * len(found) == found
+
+
+async def test_putting_again_replaces(milvus_uri: str) -> None:
+    """One row per memory."""
+    store = MilvusStore(options(milvus_uri))
+    await store.put([memory(text="old")])
+    await store.put([memory(text="new")])
+    found = await store.find(Condition("t", states=LIVE_STATES), 10)
+    await store.aclose()
+
+    assert [m.text for m in found] == ["new"]
+
+
+async def test_vectors_of_another_dimension_are_refused_in_words(milvus_uri: str) -> None:
+    """The operator learns which setting to change."""
+    first = MilvusStore(options(milvus_uri, 2, "same_name"))
+    await first.ping()
+    second = MilvusStore(options(milvus_uri, 3, "same_name"))
+    with pytest.raises(SelmError, match="SELM_MEMORY_COLLECTION") as refused:
+        await second.ping()
+    await first.aclose()
+    await second.aclose()
+
+    assert refused.value.reason == "STORE_UNAVAILABLE"
+
+
+async def test_no_server_is_unavailable_at_once() -> None:
+    """With RetryInfo, and without waiting for the whole time limit each time."""
+    store = MilvusStore(options(f"http://127.0.0.1:{pick_free_port()}"))
+    with pytest.raises(SelmError) as refused:
+        await store.get("t", "m1")
+    await store.aclose()
+
+    assert (refused.value.reason, refused.value.retry_after_s) == ("STORE_UNAVAILABLE", 1.0)

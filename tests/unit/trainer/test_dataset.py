@@ -1,0 +1,152 @@
+"""What a job learns from, and where it starts: the same lessons always give the same dataset."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from selm.errors import SelmError
+from selm.lessons import Consent, LessonRecord, LessonState
+from trainer_svc.core import Artifact, LoraShape, Manifest, Revision, RevisionState
+from trainer_svc.jobs import JobState, OutdatedAnswer, Start, TrainingJob
+from trainer_svc.training.dataset import FreezePolicy, Serving, freeze
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+JOB = TrainingJob("default", "j1", "default", "q1", JobState.PREPARING, NOON, NOON)
+POLICY = FreezePolicy(consolidate_below=4, base_sha256="c")
+
+
+def lesson(
+    number: int, state: LessonState = LessonState.REMEMBERED, **more: object
+) -> LessonRecord:
+    record = LessonRecord(
+        tenant="default",
+        name=f"lessons/l{number}",
+        feedback_event=f"feedbackEvents/f{number}",
+        sequence=number,
+        generation="",
+        user="users/u",
+        author="a",
+        adapter="adapters/default",
+        consent=Consent.SHARED_ADAPTER,
+        question=f"What is {number}?",
+        answer=f"answer {number}",
+        given_answer="",
+        paraphrases=(),
+        subject_key=f"key {number}",
+        create_time=NOON + timedelta(seconds=number),
+        update_time=NOON,
+        state=state,
+    )
+    return replace(record, **more)
+
+
+def serving(*numbers: int, base_sha256: str = "c") -> Serving:
+    manifest = Manifest(
+        "a",
+        "b",
+        "models/tiny",
+        base_sha256,
+        LoraShape(),
+        "d",
+        "e",
+        "f",
+        1,
+        NOON,
+        "j",
+        "v",
+        "sft",
+        True,
+    )
+    artifact = Artifact("nats://artifacts/x", "x", 1)
+    revision = Revision(
+        "default", "default", "r1", RevisionState.ACCEPTED, "11", "", manifest, artifact, NOON
+    )
+    return Serving(revision, frozenset(f"l{number}" for number in numbers))
+
+
+def test_the_same_lessons_have_the_same_digest_in_any_order() -> None:
+    """Order of reading does not matter, content does."""
+    records = [lesson(1), lesson(2)]
+    first, second = (freeze(JOB, order, None, POLICY) for order in (records, records[::-1]))
+    third = freeze(JOB, [lesson(1), lesson(2, answer="other")], None, POLICY)
+
+    assert first.sha256 == second.sha256 != third.sha256
+    assert [item.lesson_id for item in first.lessons] == ["l1", "l2"]
+    assert first.newest_lesson_time == NOON + timedelta(seconds=2)
+
+
+def test_only_live_lessons_of_the_adapter_with_consent_are_in_it() -> None:
+    """Superseded, failed, foreign and private ones stay out."""
+    records = [
+        lesson(1),
+        lesson(2, LessonState.SUPERSEDED),
+        lesson(3, LessonState.FAILED),
+        lesson(4, adapter="adapters/other"),
+        lesson(5, adapter="", consent=Consent.MEMORY_ONLY),
+    ]
+
+    assert [item.lesson_id for item in freeze(JOB, records, None, POLICY).lessons] == ["l1"]
+
+
+def test_the_latest_of_one_key_wins_and_the_older_answer_must_not_be_said() -> None:
+    """Also before memory has said that it is superseded."""
+    records = [lesson(1), lesson(2, subject_key="key 1", question="What is 1?")]
+    dataset = freeze(JOB, records, None, POLICY)
+
+    assert [item.answer for item in dataset.lessons] == ["answer 2"]
+    assert dataset.superseded == (OutdatedAnswer("What is 1?", "answer 1"),)
+
+
+@pytest.mark.parametrize(
+    ("served", "job", "num_lessons", "start", "reason"),
+    [
+        (None, JOB, 9, Start.BASE, "no revision serves yet"),
+        (serving(1), JOB, 3, Start.BASE, "3 live lessons, at most 4"),
+        (serving(1), replace(JOB, from_base=True), 9, Start.BASE, "the request asked"),
+        (serving(1, base_sha256="x"), JOB, 9, Start.BASE, "another base model"),
+        (serving(1), JOB, 9, Start.SERVING, "9 live lessons, more than 4"),
+    ],
+)
+def test_where_training_starts_is_said_in_words(served, job, num_lessons, start, reason) -> None:
+    """From the base while that is cheap or needed, else from what serves."""
+    records = [lesson(number) for number in range(1, num_lessons + 1)]
+    dataset = freeze(job, records, served, POLICY)
+
+    assert dataset.start is start
+    assert reason in dataset.start_reason
+    assert dataset.parent_revision_id == ("r1" if start is Start.SERVING else "")
+    assert dataset.baseline_revision_id == ("r1" if served else "")
+
+
+def test_continuing_replays_at_least_as_many_old_lessons_as_there_are_new() -> None:
+    """The draw is fixed; what is not drawn is still asked by the gate."""
+    old = [lesson(number, LessonState.RETIRED) for number in range(1, 41)]
+    new = [lesson(number, LessonState.QUEUED) for number in range(41, 53)]
+    served = serving(*range(1, 41))
+    first, second = (freeze(JOB, [*old, *new], served, POLICY) for _ in range(2))
+
+    assert first == replace(second, create_time=first.create_time)
+    assert len(first.lessons) == 52
+    assert sum(item.is_new for item in first.lessons) == 12
+    assert sum(item.is_trained for item in first.lessons) == 24
+    assert all(item.is_trained for item in first.lessons if item.is_new)
+
+
+def test_nothing_new_is_nothing_to_train() -> None:
+    """Unless training from the base was asked for, or the weights hold what is outdated."""
+    records = [lesson(1, LessonState.VERIFIED)]
+    with pytest.raises(SelmError) as error:
+        freeze(JOB, records, serving(1), POLICY)
+
+    assert error.value.reason == "DATASET_EMPTY"
+    assert freeze(replace(JOB, from_base=True), records, serving(1), POLICY).lessons
+    assert freeze(JOB, records, serving(1, 2), POLICY).lessons
+
+
+def test_no_lesson_at_all_is_an_empty_dataset() -> None:
+    """DATASET_EMPTY names the dataset that was not made."""
+    with pytest.raises(SelmError) as error:
+        freeze(JOB, [], None, POLICY)
+
+    assert error.value.metadata["dataset"] == "datasets/j1"
