@@ -25,7 +25,7 @@ from selm.adapter_files import (
 )
 from selm.base_model import resolve_base_model, weights_sha256
 
-CACHE_VARIABLE = "SELM_TEST_MODEL_CACHE"
+CACHE_VARIABLE = "TEST_MODEL_CACHE"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 TINY_LAYERS = 3
 

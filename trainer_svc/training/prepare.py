@@ -3,7 +3,10 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +63,25 @@ class BaseModelSource:
         async with self._lock:
             if self._folder is None:
                 try:
-                    self._folder = await asyncio.to_thread(
-                        resolve_base_model, self._source, self._cache_dir
-                    )
-                except BaseModelError as error:
+                    self._folder = await self._resolve()
+                except (BaseModelError, BrokenProcessPool) as error:
                     self.fault = str(error)
                     raise SelmError(
                         "ADAPTER_INCOMPATIBLE", str(error), metadata={"field": "base_model"}
                     ) from error
             return self._folder
+
+    async def _resolve(self) -> BaseModelFolder:
+        # In a process of its own: converting takes gigabytes that this one would never give back.
+        loop = asyncio.get_running_loop()
+        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        try:
+            return await loop.run_in_executor(
+                pool, resolve_base_model, self._source, self._cache_dir
+            )
+        finally:
+            # Not waited for: that would block the event loop of a trainer that is to end.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,11 @@ class Bench:
     """One trainer and one tenant."""
 
     bus: Bus
-    rooms: Rooms
     serving: ServingStandIn
     settings: TrainerSettings
     tenant: str
     restart: Callable[[], Rooms]
+    rooms: Rooms = field(init=False)
 
     async def teach(self, *facts: tuple[str, str], adapter: str = "adapters/default") -> list[str]:
         """Records corrections, remembered already; names of their lessons."""
@@ -222,8 +222,9 @@ async def bench(settings: TrainerSettings) -> AsyncIterator[Bench]:
 
         def furnished() -> Rooms:
             store = open_store(settings.shared, bus)
-            return furnish(settings, bus, store, serving, TrainingProcess(SCRIPTED))
+            return furnish(bench.settings, bus, store, serving, TrainingProcess(SCRIPTED))
 
-        bench = Bench(bus, furnished(), serving, settings, "default", furnished)
+        bench = Bench(bus, serving, settings, "default", furnished)
+        bench.rooms = furnished()
         await bench.rooms.adapters.ensure("default", "default", "models/tiny")
         yield bench

@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import asynccontextmanager
 
+import psutil
 import pytest
 
 from selm.lessons import LessonState
@@ -84,8 +85,12 @@ async def test_a_trainer_killed_while_training_leaves_the_same_dataset(bench) ->
     await bench.request(lessons)
     async with worker(bench) as first:
         job = await bench.job("TRAINING")
+        children = psutil.Process(first.pid).children()
         first.kill()
         await first.wait()
+    assert children
+    # The child reads the end of its stdin and ends by itself.
+    assert psutil.wait_procs(children, timeout=10)[1] == []
     await bench.teach(FACTS[0])
     async with worker(bench):
         again = await eventually(lambda: second_attempt(bench), timeout_s=30)

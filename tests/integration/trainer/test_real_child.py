@@ -1,7 +1,6 @@
 """The queue with the real training child on a tiny real model: nothing scripted in between."""
 
 import asyncio
-from dataclasses import replace
 
 from selm.artifacts import open_store
 from selm.lessons import LessonState
@@ -23,7 +22,7 @@ async def test_a_real_training_is_judged_and_kept_with_its_manifest(bench, tiny_
     lessons = await bench.teach(*FACTS)
     await bench.request(lessons)
     seen = []
-    async with replace(bench, rooms=rooms).working():
+    async with bench.working(rooms):
         job = None
         while job is None or not job.state.is_final:
             await asyncio.sleep(0.2)

@@ -6,6 +6,7 @@ import pytest
 
 from selm.errors import SelmError
 from selm.lessons import LessonState
+from selm.testing import eventually
 
 FACTS = [("What colour is Vano?", "teal"), ("Who leads Orru?", "Mira Tol")]
 
@@ -69,6 +70,16 @@ async def test_a_job_that_cannot_succeed_fails_with_its_reason(
     assert (job.failure.reason, len(job.attempts)) == (reason, num_attempts)
     assert [a.lease_epoch for a in job.attempts] == list(range(1, num_attempts + 1))
     assert (await bench.lesson(lessons[0])).state is LessonState.REMEMBERED
+
+
+async def test_a_job_that_takes_too_long_is_ended(bench) -> None:
+    """Its working time is bounded over all attempts."""
+    bench.settings = bench.settings.model_copy(update={"max_duration_s": 0.5})
+    await bench.request(await bench.teach(("Long (slow)?", "x")))
+    async with bench.working(bench.restart()):
+        job = await bench.job("FAILED")
+
+    assert (job.failure.reason, len(job.attempts)) == ("TIME_BUDGET_EXCEEDED", 1)
 
 
 async def test_a_request_without_lessons_fails_as_empty(bench) -> None:
@@ -158,6 +169,4 @@ async def test_watching_shows_the_present_then_every_state_then_ends(bench) -> N
 
 async def eventually_opened(bench):
     """The job, in whatever state."""
-    while not (jobs := await bench.rooms.jobs.list_all("default")):
-        await asyncio.sleep(0.01)
-    return jobs[0]
+    return (await eventually(lambda: bench.rooms.jobs.list_all("default")))[0]

@@ -1,4 +1,4 @@
-"""A trainer process with scripted children, to be killed: `python -m ... nats_url data_dir base`."""
+"""A trainer process with scripted children, to be killed: `... nats_url data_dir base_model`."""
 
 import asyncio
 import sys
