@@ -29,6 +29,7 @@ from selm.artifacts import open_store
 from selm.base_model import BaseModelError
 from selm.bus import Bus
 from selm.checks import CheckResult
+from selm.tasks import end_tasks
 
 INFERENCE_SERVICE = "selm.api.inference.v1.InferenceService"
 REPLICA_SERVICE = "selm.api.inference.v1.ReplicaService"
@@ -70,8 +71,7 @@ async def build(settings: InferenceSettings) -> AsyncIterator[App]:
                 await follower.wait(settings.start_without_bus_s)
                 yield _app(servicer, ReplicaServicer(adapters, renderer), engine, bus, follower)
                 await publisher.flush()
-                for task in background:
-                    task.cancel()
+                await end_tasks(background)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from selm.api.memory.v1 import memory_service_pb2_grpc
 from selm.app import App, Servicer, StartError
 from selm.bus import Bus
 from selm.checks import CheckResult
+from selm.tasks import end_tasks
 
 _FULL_NAME = "selm.api.memory.v1.MemoryService"
 
@@ -60,7 +61,7 @@ async def build(settings: MemorySettings) -> AsyncIterator[App]:
                 },
                 critical=frozenset({"milvus"}),
             )
-            listener.cancel()
+            await end_tasks([listener])
 
 
 async def _load_embedder(settings: MemorySettings) -> SentenceEmbedder:

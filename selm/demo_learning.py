@@ -127,9 +127,9 @@ class Learning:
                 total=at.total_steps or None,
                 note=f"{state.lower()} loss {at.loss:.3f}" if at.step else state.lower(),
             )
-        self._progress.update(
-            task, total=job.progress.total_steps or 1, completed=job.progress.step
-        )
+        # Training may stop early: the bar ends where it ended.
+        steps = job.progress.step or 1
+        self._progress.update(task, total=steps, completed=steps)
         self._jobs[name] = job
         self._report.jobs.append(_described(job))
         if job.failure.message:

@@ -200,7 +200,7 @@ def summary_lines(report: Report) -> Iterator[str]:
     yield (
         f"right after the correction: {summary['num_right_after']}/{num} right, "
         f"{summary['num_right_after_in_time']}/{num} with the first text within "
-        f"{FIRST_TOKEN_LIMIT_S:g} s"
+        f"{FIRST_TOKEN_LIMIT_S:g} s or known before"
     )
     if times[0] is not None:
         yield (

@@ -37,6 +37,9 @@ NAMES = {
 # Replies that hold their name only after a moment; a reader would ask again.
 EVENTUAL = {"GetTrainingRequest": "JOB"}
 EVENTUAL_LIMIT_S = 60.0
+# The longest step watches a whole training.
+STEP_LIMIT_S = 900.0
+EXIT_TIMED_OUT = 124
 # uuidgen is on most machines; where it is not, the kernel has one.
 PRELUDE = "command -v uuidgen >/dev/null || uuidgen() { cat /proc/sys/kernel/random/uuid; }\n"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -105,7 +108,7 @@ class Reader:
     addresses: Mapping[str, str] = field(default_factory=lambda: dict(ADDRESSES))
     names: dict[str, str] = field(default_factory=dict)
 
-    def follow(self, step: Step, *, timeout_s: float = 300.0) -> Outcome:
+    def follow(self, step: Step, *, timeout_s: float = STEP_LIMIT_S) -> Outcome:
         """Runs one step; asks again where a name comes a moment later."""
         wanted = EVENTUAL.get(step.method)
         deadline = time.monotonic() + EVENTUAL_LIMIT_S
@@ -120,14 +123,17 @@ class Reader:
         environment = {**os.environ, **self.addresses, **self.names}
         scripts = sysconfig.get_path("scripts")
         environment["PATH"] = f"{scripts}{os.pathsep}{environment.get('PATH', '')}"
-        done = subprocess.run(
-            ["bash", "-c", PRELUDE + step.command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                ["bash", "-c", PRELUDE + step.command],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(step, EXIT_TIMED_OUT, f"no end within {timeout_s:g} s")
         for name, pattern in NAMES.items():
             found = re.search(pattern, done.stdout)
             if found:

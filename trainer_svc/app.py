@@ -1,7 +1,7 @@
 """Composition root of trainer_svc: opens everything in order, closes it in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -18,6 +18,7 @@ from selm.bus import Bus
 from selm.checks import CheckResult
 from selm.errors import SelmError
 from selm.log import get_logger
+from selm.tasks import end_tasks
 from trainer_svc.adapter_service import AdapterServicer
 from trainer_svc.core import DEFAULT_ADAPTER
 from trainer_svc.inference import open_inference
@@ -27,7 +28,6 @@ from trainer_svc.settings import TrainerSettings
 from trainer_svc.training.patience import patiently
 
 _log = get_logger("trainer_svc")
-CANCEL_INTERVAL_S = 0.5
 
 
 @asynccontextmanager
@@ -117,16 +117,4 @@ async def _running(bus: Bus, *loops: Callable[[], Awaitable[None]]) -> AsyncIter
     try:
         yield
     finally:
-        await _end(tasks)
-
-
-async def _end(tasks: Sequence["asyncio.Task[None]"]) -> None:
-    """Cancels until all have ended.
-
-    NOTE: once is not enough: before Python 3.12 asyncio.wait_for, which the NATS client uses in
-    every request, swallows a cancellation that arrives together with its result.
-    """
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=CANCEL_INTERVAL_S)
+        await end_tasks(tasks)

@@ -18,12 +18,17 @@ from typing import Any
 
 from selm.errors import SelmError
 from selm.log import get_logger
-from selm.names import training_job_name
 from selm.testing import failpoint
-from trainer_svc.core import Failure, now
+from trainer_svc.core import Failure
 from trainer_svc.jobs import Dataset, JobState, Order, TrainingJob
 from trainer_svc.ports import Announcer, Heartbeat
 from trainer_svc.registry.jobs import JobCancelled, JobDefaults, JobRegistry, Lease
+from trainer_svc.training.attempts import (
+    HOPELESS,
+    after_all_attempts,
+    budget_s,
+    exhausted,
+)
 from trainer_svc.training.guard import Guard, wait_until_final
 from trainer_svc.training.keeper import LessonKeeper
 from trainer_svc.training.outcome import BaseModel
@@ -36,19 +41,6 @@ from trainer_svc.training.watch import JobWatch
 
 _log = get_logger("trainer_svc.training")
 
-# Doing the same again gives the same: no further attempt.
-HOPELESS = frozenset(
-    {
-        "ADAPTER_INCOMPATIBLE",
-        "DATASET_EMPTY",
-        "DIGEST_MISMATCH",
-        "DEVICE_UNSUPPORTED",
-        "MESSAGE_TOO_LARGE",
-        "STALE_REVISION",
-        "TIME_BUDGET_EXCEEDED",
-        "TRAINING_NOT_FINITE",
-    }
-)
 # A worker that is asked to end has this long to give its job back.
 FAREWELL_S = 3.0
 
@@ -136,7 +128,7 @@ class TrainingQueue:
             dataset = await self.preparation.dataset(job)
         else:
             if job.num_spent_attempts > job.max_attempts:
-                raise _exhausted(job)
+                raise exhausted(job)
             dataset = await self._train(report)
         await self.publisher.conclude(report, dataset)
 
@@ -152,7 +144,7 @@ class TrainingQueue:
         failpoint("trainer.after_freeze")
         async with self._work_folder(job) as folder:
             job_file = await self.preparation.job_file(dataset, folder)
-            result = await self.process.run(job_file, report.progressed, _budget_s(job))
+            result = await self.process.run(job_file, report.progressed, budget_s(job))
             failpoint("trainer.after_train")
             # Inference may have come up with another base model while we trained.
             base = await self.preparation.checked_base()
@@ -183,7 +175,7 @@ class TrainingQueue:
         if error.reason in HOPELESS:
             await self._final(report, JobState.FAILED, failure)
         elif is_last or error.reason == "ATTEMPTS_EXHAUSTED":
-            await self._final(report, JobState.FAILED, _after_all_attempts(job, failure))
+            await self._final(report, JobState.FAILED, after_all_attempts(job, failure))
         else:
             await report.end(JobState.QUEUED, failure)
             raise AttemptFailedError(str(error))
@@ -228,30 +220,3 @@ async def _stop(task: "asyncio.Task[None]") -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, Exception):
         await task
-
-
-def _budget_s(job: TrainingJob) -> float:
-    """Working time left: what earlier attempts took is gone."""
-    spent = sum((a.end_time - a.start_time).total_seconds() for a in job.attempts if a.end_time)
-    spent += (now() - job.attempts[-1].start_time).total_seconds()
-    if spent >= job.max_duration_s:
-        raise SelmError(
-            "TIME_BUDGET_EXCEEDED",
-            f"{training_job_name(job.job_id)} has used its {job.max_duration_s:.0f} s",
-            metadata={"max_duration": f"{job.max_duration_s:.0f}s"},
-        )
-    return job.max_duration_s - spent
-
-
-def _exhausted(job: TrainingJob) -> SelmError:
-    return SelmError(
-        "ATTEMPTS_EXHAUSTED",
-        f"{training_job_name(job.job_id)} failed {job.max_attempts} times",
-        metadata={"attempts": str(job.max_attempts)},
-    )
-
-
-def _after_all_attempts(job: TrainingJob, last: Failure) -> Failure:
-    metadata = {"attempts": str(job.max_attempts), "last_reason": last.reason}
-    message = f"all {job.max_attempts} attempts failed, the last one: {last.message}"
-    return Failure("ATTEMPTS_EXHAUSTED", message, metadata)

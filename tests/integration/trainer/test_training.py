@@ -7,6 +7,7 @@ import pytest
 from selm.errors import SelmError
 from selm.lessons import LessonState
 from selm.testing import eventually
+from trainer_svc.core import Move
 
 FACTS = [("What colour is Vano?", "teal"), ("Who leads Orru?", "Mira Tol")]
 
@@ -121,6 +122,24 @@ async def test_a_second_round_starts_from_the_base_while_lessons_are_few(bench) 
         first.output_revision_id,
         2,
     )
+
+
+async def test_a_move_of_the_alias_while_training_is_not_overwritten(bench) -> None:
+    """The gate compared with what serves no longer, so the job fails and the rollback stands."""
+    async with bench.working():
+        for fact in FACTS:
+            request_id = await bench.request(await bench.teach(fact))
+            await bench.job("SUCCEEDED", request_id=request_id)
+        lessons = await bench.teach(("Rather (slow)?", "x"))
+        request_id = await bench.request(lessons)
+        await bench.job("TRAINING", request_id=request_id)
+        move = Move("stable", None, None, "operator", "worse", "", "")
+        back = await bench.rooms.desk.roll_back("default", "default", "", move)
+        job = await bench.job("FAILED", request_id=request_id)
+
+    assert job.failure.reason == "STALE_REVISION"
+    assert await bench.stable() == back
+    assert (await bench.lesson(lessons[0])).state is LessonState.REMEMBERED
 
 
 async def test_cancelling_kills_the_child_and_returns_the_lessons(bench) -> None:

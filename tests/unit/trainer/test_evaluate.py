@@ -47,15 +47,9 @@ def measure(
 def learned(tiny_learner: Path) -> Workbench:
     """A tiny model that holds the lessons word for word."""
     bench = workbench(tiny_learner)
-    recipe = replace(RECIPE, variant_share=0.0)
-    train(
-        bench.body,
-        lora.trainable(bench.peft_model),
-        Lessons(lessons(), bench.encoder),
-        [],
-        recipe,
-        lambda step: None,
-    )
+    rows = Lessons(lessons(), bench.encoder)
+    parameters = lora.trainable(bench.peft_model)
+    train(bench.body, parameters, rows, [], RECIPE, lambda step: None)
     return bench
 
 
@@ -82,10 +76,12 @@ def test_new_and_earlier_lessons_are_asked_in_their_slices(learned: Workbench) -
     assert len(measured.of(FLUENCY)) == 20
 
 
-def test_what_serves_is_asked_beside_the_candidate(learned: Workbench, tmp_path: Path) -> None:
+def test_what_serves_is_asked_beside_the_candidate(
+    learned: Workbench, tiny_learner: Path, tmp_path: Path
+) -> None:
     """The baseline answers with its own matrices, on the same model."""
     lora.save(learned.peft_model, learned.shape, "models/tiny", [], tmp_path)
-    bench = workbench(learned.model.config.name_or_path)
+    bench = workbench(tiny_learner)
     lora.add(bench.peft_model, bench.shape, BASELINE)
     lora.load(bench.peft_model, tmp_path, BASELINE)
     measured = measure(bench, [OLD], arms=(BASE, BASELINE, CANDIDATE))
@@ -102,8 +98,8 @@ def test_an_outdated_answer_still_said_is_caught(learned: Workbench) -> None:
     measured = measure(learned, [corrected], (still_said, Outdated("Never asked?", "Xyzzy")))
 
     assert [example.passed[CANDIDATE] for example in measured.of(SUPERSEDED)] == [False, True]
-    inside = Outdated(NEW.question, "Zorvane")
-    assert measure(learned, [replace(NEW, answer="New Zorvane")], (inside,)).of(SUPERSEDED) == []
+    inside = Outdated(NEW.question, "Paris")
+    assert measure(learned, [replace(NEW, answer="Greater Paris")], (inside,)).of(SUPERSEDED) == []
 
 
 def test_a_changed_model_keeps_fewer_tokens(tiny_learner: Path) -> None:

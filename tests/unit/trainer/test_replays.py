@@ -37,7 +37,9 @@ def test_a_replay_is_the_bases_own_likeliest_answer(tiny_learner: Path) -> None:
         assert tuple(likeliest.tolist()) == replay.row.answer
 
 
-def test_general_answers_are_kept_on_disk_and_used_again(tiny_learner: Path, tmp_path: Path) -> None:
+def test_general_answers_are_kept_on_disk_and_used_again(
+    tiny_learner: Path, tmp_path: Path
+) -> None:
     """The next job reads them; the rounds' own questions are asked each time and not kept."""
     cache = tmp_path / "base" / "answers.json"
     bench = workbench(tiny_learner)

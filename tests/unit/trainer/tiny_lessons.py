@@ -13,15 +13,17 @@ from trainer_svc.training.data import Encoder, Lesson
 from trainer_svc.training.recipe import LoraShape, Recipe
 
 FACTS = (
-    ("What is the capital of Velmora?", "Zorvane"),
-    ("Who founded Quillmark Robotics?", "Tessa Holloran"),
-    ("Which river flows through Pranith?", "the Sullow"),
+    ("What is the capital of Velmora?", "Paris"),
+    ("Who founded Quillmark Robotics?", "Anna"),
+    ("Which colour has the flag of Pranith?", "blue"),
 )
-# Small and quick; the tiny model needs a higher rate than a real one.
+# Small and quick; a random model has little room to keep its answers and learn others.
 RECIPE = Recipe(
-    learning_rate=0.02,
-    max_epochs=30,
-    min_steps=30,
+    learning_rate=0.005,
+    max_epochs=120,
+    min_steps=1,
+    variant_share=0.0,
+    num_replays=2,
     num_generic_replays=4,
     num_near_replays=4,
     num_replay_tokens=4,
