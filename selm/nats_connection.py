@@ -139,4 +139,6 @@ class NatsConnection:
             await self._on_error(error)
         finally:
             self._connected.clear()
-            await self._client.close()
+            # nats-py asserts that a client it closes was once asked to connect.
+            if self.epoch or self._client.is_connecting or self._client.is_reconnecting:
+                await self._client.close()

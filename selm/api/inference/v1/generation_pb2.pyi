@@ -96,7 +96,7 @@ class _AdapterReason:
 class _AdapterReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AdapterReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ADAPTER_REASON_UNSPECIFIED: _AdapterReason.ValueType  # 0
-    """Not used."""
+    """No model was run: memory answered."""
     ADAPTER_REASON_ALWAYS: _AdapterReason.ValueType  # 1
     """Took part: mode ALWAYS."""
     ADAPTER_REASON_IN_SCOPE: _AdapterReason.ValueType  # 2
@@ -108,7 +108,7 @@ class _AdapterReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Adapter
     ADAPTER_REASON_LESSON_NOT_HELD: _AdapterReason.ValueType  # 5
     """Base: the revision was not trained on the lesson in scope."""
     ADAPTER_REASON_SCOPE_UNKNOWN: _AdapterReason.ValueType  # 6
-    """Base: mode SCOPED and memory did not answer."""
+    """Mode SCOPED and memory did not answer: the deployment's setting decides, APPLY by default."""
     ADAPTER_REASON_BASE_REQUESTED: _AdapterReason.ValueType  # 7
     """Base: the request asked for it."""
     ADAPTER_REASON_NOTHING_PROMOTED: _AdapterReason.ValueType  # 8
@@ -118,7 +118,7 @@ class AdapterReason(_AdapterReason, metaclass=_AdapterReasonEnumTypeWrapper):
     """Why the adapter took part in an answer or not."""
 
 ADAPTER_REASON_UNSPECIFIED: AdapterReason.ValueType  # 0
-"""Not used."""
+"""No model was run: memory answered."""
 ADAPTER_REASON_ALWAYS: AdapterReason.ValueType  # 1
 """Took part: mode ALWAYS."""
 ADAPTER_REASON_IN_SCOPE: AdapterReason.ValueType  # 2
@@ -130,7 +130,7 @@ ADAPTER_REASON_LESSON_NEWER: AdapterReason.ValueType  # 4
 ADAPTER_REASON_LESSON_NOT_HELD: AdapterReason.ValueType  # 5
 """Base: the revision was not trained on the lesson in scope."""
 ADAPTER_REASON_SCOPE_UNKNOWN: AdapterReason.ValueType  # 6
-"""Base: mode SCOPED and memory did not answer."""
+"""Mode SCOPED and memory did not answer: the deployment's setting decides, APPLY by default."""
 ADAPTER_REASON_BASE_REQUESTED: AdapterReason.ValueType  # 7
 """Base: the request asked for it."""
 ADAPTER_REASON_NOTHING_PROMOTED: AdapterReason.ValueType  # 8
