@@ -2,13 +2,17 @@
 
 import typer
 
-from selm.api.memory.v1 import memory_pb2, memory_service_pb2
+from selm.api.memory.v1 import memory_pb2, memory_service_pb2, search_pb2
 from selm.cli_output import OUTPUT, Output, enum_word, out, print_fields, print_messages, session
 from selm.client import SelmClient
 from selm.client_channel import new_request_id
 from selm.names import ANONYMOUS_USER
 
 USER = typer.Option(ANONYMOUS_USER, help="users/{user} the memories belong to.")
+
+_LIVE = search_pb2.MemoryFilter(
+    states=[memory_pb2.Memory.STATE_ACTIVE, memory_pb2.Memory.STATE_RETIRED]
+)
 
 memory = typer.Typer(help="What is remembered for a user.", no_args_is_help=True)
 
@@ -55,8 +59,8 @@ def list_memories(
     limit: int = typer.Option(50, min=1, max=500, help="Newest this many."),
     output: Output = OUTPUT,
 ) -> None:
-    """List a user's memories."""
-    request = memory_service_pb2.ListMemoriesRequest(parent=user, page_size=limit)
+    """List a user's memories, those that the weights have taken over included."""
+    request = memory_service_pb2.ListMemoriesRequest(parent=user, page_size=limit, filter=_LIVE)
 
     async def ask(selm: SelmClient) -> memory_service_pb2.ListMemoriesResponse:
         return await selm.memory.service.ListMemories(request)
@@ -82,7 +86,9 @@ def search(
     output: Output = OUTPUT,
 ) -> None:
     """Search memories, best first, with the gate's decision."""
-    request = memory_service_pb2.SearchMemoriesRequest(parent=user, query=query, max_results=limit)
+    request = memory_service_pb2.SearchMemoriesRequest(
+        parent=user, query=query, max_results=limit, filter=_LIVE
+    )
 
     async def ask(selm: SelmClient) -> memory_service_pb2.SearchMemoriesResponse:
         return await selm.memory.service.SearchMemories(request)

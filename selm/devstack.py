@@ -144,21 +144,26 @@ def _why_not(child: Child) -> str:
 
 def _first_calls(options: UpOptions) -> Sequence[str]:
     """Lines to copy into another terminal."""
-    packaged = Path(sysconfig.get_path("scripts")) / "grpcurl"
-    grpcurl = str(packaged) if packaged.is_file() else shutil.which("grpcurl") or "grpcurl"
+    grpcurl, selm = _command("grpcurl"), _command("selm")
     target = f"127.0.0.1:{options.ports['inference']}"
     message = '{"role": "ROLE_USER", "text": "What is the capital of France?"}'
     question = f'{{"input": {{"chat": {{"messages": [{message}]}}}}}}'
     return (
         "",
         "Try, in another terminal:",
-        "  selm chat",
-        "  selm demo",
+        f"  {selm} chat",
+        f"  {selm} demo",
         f"  {grpcurl} -plaintext {target} list",
         f"  {grpcurl} -plaintext -d '{question}' {target}"
         " selm.api.inference.v1.InferenceService/Generate",
         "",
     )
+
+
+def _command(name: str) -> str:
+    """How to call a program from any shell: by the path it was installed to, if it was."""
+    installed = Path(sysconfig.get_path("scripts")) / name
+    return str(installed) if installed.is_file() else shutil.which(name) or name
 
 
 @contextmanager
