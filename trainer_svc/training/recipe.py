@@ -75,14 +75,14 @@ class Recipe:
     max_epochs: int = 12
     min_steps: int = 24  # small rounds get more passes, so that every lesson is seen often enough
     batch_size: int = 8  # corrections a step
-    num_replays: int = 4  # replayed answers of the base a step
+    num_replays: int = 6  # replayed answers of the base a step
     variant_share: float = 0.5  # how often a question is shown reworded
     max_sequence_length: int = 1024
     kl_weight: float = 1.0
-    num_generic_replays: int = 48
-    num_near_replays: int = 32
+    num_generic_replays: int = 32
+    num_near_replays: int = 48
     num_replay_tokens: int = 12
-    stop_after_epoch: int = 4  # early stop is not considered before
+    stop_after_epoch: int = 8  # early stop is not considered before
     stop_loss: float = 0.03
     seed: int = 0
 

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from selm import adapter_files
+from selm.errors import SelmError
 from tests.unit.trainer.tiny_lessons import FACTS
 from trainer_svc.training.child import PARENT_GONE, failure_of
+from trainer_svc.training.job import run_job
 
 COMMAND = [sys.executable, "-m", "trainer_svc.training.child"]
 # Nearly without replays: a random model has little room to keep its answers and learn others.
@@ -64,7 +66,7 @@ def job_file(tiny_learner: Path, folder: Path, **changes: Any) -> Path:
 
 def run(path: Path) -> list[dict[str, Any]]:
     """Every line the child wrote; its stdin stays open until it ends."""
-    child = subprocess.Popen(COMMAND + [str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child = subprocess.Popen([*COMMAND, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     lines = [json.loads(line) for line in child.stdout]
     child.wait()
@@ -110,30 +112,48 @@ def test_a_job_ends_with_a_judged_artifact_and_the_next_round_continues_it(
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "error"),
     [
-        ({"lessons": []}, "DATASET_EMPTY"),
-        ({"config": {"learning_rate": 5}}, "INTERNAL"),
-        ({"parent_artifact": "/nowhere.tar"}, "INTERNAL"),
-        ({"config": CONFIG | {"learning_rate": 0.1, "max_gradient_norm": 1e30}}, None),
+        ({"lessons": []}, "no lesson"),
+        ({"config": {"learning_rate": 5}}, "learning_rate"),
+        ({"gate": {"min_paraphras": 0.5}}, "unknown gate thresholds"),
+        ({"parent_artifact": "/nowhere.tar"}, "nowhere"),
     ],
 )
-def test_a_job_that_cannot_be_done_says_why_in_its_last_line(
-    tiny_learner: Path, tmp_path: Path, changes: dict[str, Any], reason: str | None
+def test_a_job_that_cannot_be_done_says_why(
+    tiny_learner: Path, tmp_path: Path, changes: dict[str, Any], error: str
 ) -> None:
-    """One line with a published reason; a wild learning rate may fail or be rejected, not promoted."""
-    last = run(job_file(tiny_learner, tmp_path, **changes))[-1]
+    """Before anything is trained."""
+    values = json.loads(job_file(tiny_learner, tmp_path, **changes).read_text())
 
-    if reason is None:
-        assert last.get("verdict") != "PROMOTE"
-    else:
-        assert (last["event"], last["reason"]) == ("failed", reason)
+    with pytest.raises(Exception, match=error):
+        run_job(values, lambda line: None)
+
+
+def test_a_failed_job_ends_with_one_line_that_gives_the_reason(tmp_path: Path) -> None:
+    """Also when the job file itself is unreadable."""
+    (tmp_path / "job.json").write_text("{")
+    (last,) = run(tmp_path / "job.json")
+
+    assert (last["event"], last["reason"]) == ("failed", "INTERNAL")
+
+
+def test_weights_that_go_wild_are_never_promoted(tiny_learner: Path, tmp_path: Path) -> None:
+    """The learning rate is far too high: not finite, or rejected."""
+    config = CONFIG | {"learning_rate": 0.1, "max_gradient_norm": 1e30, "max_epochs": 20}
+    values = json.loads(job_file(tiny_learner, tmp_path, config=config, gate={}).read_text())
+    try:
+        verdict = run_job(values, lambda line: None)["verdict"]
+    except (SelmError, FloatingPointError) as error:
+        verdict = failure_of(error)["reason"]
+
+    assert verdict in ("REJECT", "TRAINING_NOT_FINITE")
 
 
 def test_the_child_ends_when_its_parent_is_gone(tiny_learner: Path, tmp_path: Path) -> None:
     """A closed stdin ends it in the middle of the work."""
     child = subprocess.Popen(
-        COMMAND + [str(job_file(tiny_learner, tmp_path))],
+        [*COMMAND, str(job_file(tiny_learner, tmp_path))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -148,7 +168,7 @@ def test_the_child_ends_when_its_parent_is_gone(tiny_learner: Path, tmp_path: Pa
 def test_termination_ends_the_child_at_once(tiny_learner: Path, tmp_path: Path) -> None:
     """Cancelling a job needs no co-operation of the loop."""
     child = subprocess.Popen(
-        COMMAND + [str(job_file(tiny_learner, tmp_path))],
+        [*COMMAND, str(job_file(tiny_learner, tmp_path))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

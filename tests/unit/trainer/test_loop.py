@@ -1,6 +1,7 @@
 """The training loop on a tiny model."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -104,5 +105,5 @@ def test_the_rate_warms_up_and_falls_to_its_final_share() -> None:
 
     assert rates[:3] == pytest.approx([0.004 / 3, 0.008 / 3, 0.004])
     assert rates[3] == pytest.approx(0.004)
-    assert all(a >= b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[3:]))
     assert rates[100] == pytest.approx(0.0002)
