@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def tiny_learner(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model, able to end its turn: its end token is also its padding, which never learns."""
+    """The tiny model, able to end its turn: its end token is padding too, so it starts at zero."""
     import torch
     from safetensors.torch import load_file, save_file
 
