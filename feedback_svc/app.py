@@ -13,7 +13,8 @@ from feedback_svc.stream.journal import Journal
 from feedback_svc.stream.learner import Learner
 from feedback_svc.stream.ledger import Ledger
 from feedback_svc.stream.recorder import Recorder
-from feedback_svc.stream.requests import BUCKET, RequestBook
+from feedback_svc.stream.request_store import BUCKET
+from feedback_svc.stream.requests import RequestBook
 from feedback_svc.stream.views import LessonViews
 from selm.api.feedback.v1 import (
     feedback_service_pb2_grpc,

@@ -16,6 +16,8 @@ from selm.lessons import Consent, LessonStep
 from selm.questions import normalise
 
 SERVICE = "feedback_svc"
+# What a memory's question may have: every correction becomes one.
+MAX_QUESTION_BYTES = 4096
 
 
 class Kind(IntEnum):
@@ -179,9 +181,13 @@ def _completed(signal: Signal, exchange: Exchange) -> Signal:
     if not isinstance(signal, Correction):
         return signal
     question = signal.question or exchange.question
+    field_name = "feedback_event.correction.question"
     if not question.strip():
-        field_name = "feedback_event.correction.question"
         raise InvalidFields([FieldViolation(field_name, "required: the input has no user message")])
+    if len(question.encode()) > MAX_QUESTION_BYTES:
+        # Taken from the input, which may be a whole document; wire.py has bounded a given one.
+        advice = f"the input's is over {MAX_QUESTION_BYTES} bytes: give a shorter question here"
+        raise InvalidFields([FieldViolation(field_name, advice)])
     if normalise(signal.text) == normalise(exchange.answer):
         raise SelmError(
             "FEEDBACK_WITHOUT_CHANGE",

@@ -155,7 +155,7 @@ def _check_correction(correction: pb.Correction, found: Violations) -> None:
     field = f"{_EVENT}.correction"
     _check_text(found, f"{field}.text", correction.text)
     if correction.question:
-        _check_text(found, f"{field}.question", correction.question)
+        _check_text(found, f"{field}.question", correction.question, core.MAX_QUESTION_BYTES)
     found.check(
         len(correction.paraphrases) <= MAX_PARAPHRASES,
         f"{field}.paraphrases",
@@ -190,10 +190,9 @@ def _check_event_time(event: pb.FeedbackEvent, found: Violations, now: datetime)
     found.check(is_near, f"{_EVENT}.event_time", "at most 30 days back and 60 s ahead")
 
 
-def _check_text(found: Violations, field: str, text: str) -> None:
+def _check_text(found: Violations, field: str, text: str, max_bytes: int = MAX_TEXT_BYTES) -> None:
     if found.check(bool(text.strip()), field, "must not be empty"):
-        is_short = len(text.encode()) <= MAX_TEXT_BYTES
-        found.check(is_short, field, f"at most {MAX_TEXT_BYTES} bytes")
+        found.check(len(text.encode()) <= max_bytes, field, f"at most {max_bytes} bytes")
 
 
 def _check_name(

@@ -221,6 +221,12 @@ class Learner:
         return request
 
     async def _announce(self, request: learning.TrainingRequest) -> None:
+        """Put a request into the work queue and note it; one that a job works on was there."""
+        if self._requests.view(request).state is learning.RequestState.WAITING:
+            await self._publish(request)
+        await self._requests.mark_announced(request)
+
+    async def _publish(self, request: learning.TrainingRequest) -> None:
         """QUEUED first, so that no step of the trainer can come before it."""
         step = LessonStep(LessonState.QUEUED, core.SERVICE, request.name, "", request.create_time)
         for name in request.lessons:
@@ -229,7 +235,6 @@ class Learner:
                 await self._stream.announce_step(lesson, step)
         await self._stream.announce_request(request)
         failpoint("feedback.after_training_requested")
-        await self._requests.mark_announced(request)
 
 
 def _request_id(tenant: str, key: core.RequestKey | None) -> str:

@@ -24,7 +24,7 @@ class LedgerEntry:
 
 
 class Ledger:
-    """Reads and writes entries of the bucket, key `{tenant}.{request_id}`."""
+    """Reads and writes entries of the bucket, key `ledger.{tenant}.{request_id}`."""
 
     def __init__(self, bucket: KeyValue, timeout_s: float) -> None:
         self._bucket = bucket
@@ -73,7 +73,8 @@ class Ledger:
 
 
 def _path(tenant: str, key: core.RequestKey) -> str:
-    return f"{tenant}.{key.request_id}"
+    # The bucket holds other kinds of keys: a tenant may be called like the first word of those.
+    return f"ledger.{tenant}.{key.request_id}"
 
 
 def _encode(key: core.RequestKey, resource: str, *, is_done: bool) -> bytes:

@@ -1,20 +1,18 @@
 """Training requests: kept in the bucket, their state folded from JOBS and DEAD_LETTERS.
 
-TRAINING is a work queue and forgets what a trainer has taken, so requests live in the bucket:
-`latest.{tenant}.{adapter}` is written by compare-and-set and makes a request exist, one at a
-time; `training_request.{tenant}.{id}` keeps every one, and whether it reached the queue.
+TRAINING is a work queue and forgets what a trainer has taken, so requests live in the bucket; see
+request_store.
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 from feedback_svc import learning
 from feedback_svc.learning import RequestState
 from feedback_svc.stream.jetstream import Codec
+from feedback_svc.stream.request_store import BUCKET, RequestStore
 from selm import names, streams
 from selm.bus import Bus
 from selm.delivery import CaughtUp, Delivery
@@ -22,11 +20,7 @@ from selm.errors import SelmError, not_found
 from selm.kv import KeyValue
 from selm.log import get_logger
 
-BUCKET = "request_ids"
-_LATEST = "latest"
-_REQUEST = "training_request"
 _RETRY_S = 0.5
-_LOST_RACE = frozenset({"RESOURCE_EXISTS", "STALE_REVISION"})
 _log = get_logger("feedback_svc.requests")
 
 
@@ -34,7 +28,7 @@ class RequestBook:
     """All requests this replica knows, and how they stand."""
 
     def __init__(self, bucket: KeyValue, codec: Codec) -> None:
-        self._bucket = bucket
+        self._store = RequestStore(bucket)
         self._codec = codec
         self._requests: dict[tuple[str, str], learning.TrainingRequest] = {}
         self._jobs: dict[tuple[str, str], learning.JobNews] = {}
@@ -67,37 +61,26 @@ class RequestBook:
 
     async def _load(self) -> None:
         """Read what was asked before this process started."""
-        for prefix in (_REQUEST, _LATEST):
-            for key in await self._bucket.keys(f"{prefix}."):
-                entry = await self._bucket.get(key)
-                if entry is not None:
-                    self._learn(_decode(entry.value))
+        async for request in self._store.read_all():
+            self._learn(request)
 
     async def create(self, request: learning.TrainingRequest) -> learning.TrainingRequest:
         """Make the request exist, unless one of its adapter waits: then that one is returned."""
-        key = f"{_LATEST}.{request.tenant}.{_adapter_id(request.adapter)}"
         while True:
-            entry = await self._bucket.get(key)
-            if entry is not None:
-                latest = self._learn(_decode(entry.value))
+            latest, revision = await self._store.latest(request.tenant, request.adapter)
+            if latest is not None:
+                latest = self._learn(latest)
                 is_same = latest.request_id == request.request_id
                 if is_same or self.view(latest).state is RequestState.WAITING:
                     return latest
-            try:
-                if entry is None:
-                    await self._bucket.create(key, _encode(request))
-                else:
-                    await self._bucket.update(key, _encode(request), entry.revision)
-            except SelmError as error:
-                if error.reason not in _LOST_RACE:
-                    raise
-                continue  # another replica was faster: look at what it made
-            return self._learn(request)
+            if await self._store.succeed(latest, revision, request):
+                return self._learn(request)
+            # Another replica was faster: look at what it made.
 
     async def mark_announced(self, request: learning.TrainingRequest) -> None:
         """Note that the work queue has it, so that nobody puts it there again."""
         announced = replace(request, announced=True)
-        await self._bucket.put(_path(announced.tenant, announced.request_id), _encode(announced))
+        await self._store.put(announced)
         self._requests[announced.tenant, announced.name] = announced
 
     async def find(self, tenant: str, name: str) -> learning.RequestView:
@@ -105,10 +88,10 @@ class RequestBook:
         request = self._requests.get((tenant, name))
         if request is None:
             ids = names.parse(names.TRAINING_REQUEST, name) or ("",)
-            entry = await self._bucket.get(_path(tenant, ids[0]))
-            if entry is None:
+            stored = await self._store.find(tenant, ids[0])
+            if stored is None:
                 raise not_found(name)
-            request = self._learn(_decode(entry.value))
+            request = self._learn(stored)
         return self.view(request)
 
     def peek(self, tenant: str, name: str) -> learning.RequestView | None:
@@ -131,12 +114,8 @@ class RequestBook:
         return asked | {adapter for owner, adapter in self._num_dead if owner == tenant and adapter}
 
     def unannounced(self) -> list[learning.TrainingRequest]:
-        """Requests that exist but never reached the work queue."""
-        return [
-            request
-            for request in self._requests.values()
-            if not request.announced and self.view(request).state is RequestState.WAITING
-        ]
+        """Requests that nobody has marked: put into the work queue or not, that is to be seen."""
+        return [request for request in self._requests.values() if not request.announced]
 
     def num_dead_letters(self, tenant: str, adapter: str) -> int:
         return self._num_dead.get((tenant, adapter), 0)
@@ -198,24 +177,3 @@ class RequestBook:
                 take(item)
             except (SelmError, ValueError) as error:
                 _log.error("unreadable", stream=spec.name, seq=item.sequence, error=str(error))
-
-
-def _adapter_id(adapter: str) -> str:
-    return (names.parse(names.ADAPTER, adapter) or ("",))[0]
-
-
-def _path(tenant: str, request_id: str) -> str:
-    return f"{_REQUEST}.{tenant}.{request_id}"
-
-
-def _encode(request: learning.TrainingRequest) -> bytes:
-    fields = {**asdict(request), "create_time": request.create_time.isoformat()}
-    return json.dumps(fields).encode()
-
-
-def _decode(value: bytes) -> learning.TrainingRequest:
-    fields: dict[str, Any] = json.loads(value)
-    fields["create_time"] = datetime.fromisoformat(fields["create_time"])
-    fields["trigger"] = learning.Trigger(fields["trigger"])
-    fields["lessons"] = tuple(fields["lessons"])
-    return learning.TrainingRequest(**fields)

@@ -105,6 +105,28 @@ async def test_what_a_job_gave_back_waits_for_new_lessons(
         assert (await peers.take_request()).lesson_count == 2
 
 
+async def test_what_a_failed_job_gave_back_is_learned_when_somebody_asks(client, peers):
+    """The reason lay outside, say a full disk: the lesson is tried again, and a third time."""
+    lesson = await _teach(client, peers, 1)
+    for number in range(2):
+        request = await client.train()
+        assert request.lesson_count == 1
+        await _until(client, [lesson], Lesson.STATE_QUEUED)
+        await peers.take_request()
+        job = await peers.job(request, TrainingJob.STATE_FAILED, failure=_disk_full())
+        await peers.step(lesson, "REMEMBERED", job, "trainer_svc")
+        await _until(client, [lesson], Lesson.STATE_REMEMBERED)
+        await eventually(lambda one=request: _is_state(client, one, TrainingRequest.STATE_FAILED))
+        [stats] = await client.stats()
+        assert (stats.waiting_lessons, stats.waiting_requests) == (1, 0), number
+    again = await client.train()
+    assert (again.lesson_count, again.state) == (1, TrainingRequest.STATE_WAITING)
+
+
+def _disk_full() -> Failure:
+    return Failure(message="no space left on device", retryable=True)
+
+
 def _gate_failed() -> Failure:
     return Failure(reason=ErrorReason.ERROR_REASON_GATE_FAILED, message="forgot too much")
 
@@ -199,6 +221,9 @@ async def test_a_request_the_trainers_gave_up_is_failed(client, peers):
     assert failure.reason == ErrorReason.ERROR_REASON_ATTEMPTS_EXHAUSTED
     [stats] = await client.stats()
     assert stats.dead_letter_count == 1
+    # Nobody gave its lesson back; asking again covers it.
+    again = await client.train()
+    assert (again.name != request.name, again.lesson_count) == (True, 1)
 
 
 async def test_a_lesson_for_memory_alone_is_never_queued(client, peers):

@@ -113,6 +113,18 @@ async def test_a_correction_that_changes_nothing_is_refused(client, peers):
     assert await peers.recorded() == []
 
 
+async def test_a_question_too_long_for_a_memory_is_to_be_given_shorter(client, peers):
+    """The last user message may be a whole document; nothing is recorded of the refused one."""
+    generation = await peers.generate(question="word " * 1000)
+    refused = await client.refusal(client.correct(generation, "Lutz"))
+    assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.reason == "INVALID_FIELD"
+    assert refused.fields == ["feedback_event.correction.question"]
+    assert await peers.recorded() == []
+    reply = await client.correct(generation, "Lutz", correction={"question": "Capital?"})
+    assert reply.feedback_event.correction.question == "Capital?"
+
+
 async def test_a_generation_without_text_needs_the_exchange(client, peers):
     """Not stored means the caller has to say what was asked and answered."""
     generation = await peers.generate(store=False)

@@ -1,5 +1,6 @@
 """What an event is made of: defaults from its generation, ids from its request."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -82,6 +83,24 @@ def test_a_correction_without_any_question_is_refused():
     mute = core.GenerationRecord("g", "", "", "", core.Exchange(b"", "", "No idea."))
     with pytest.raises(InvalidFields):
         compose(generation=mute)
+
+
+def test_a_question_of_the_input_is_as_short_as_a_memory_allows():
+    """A whole document is no question; a shorter one, given explicitly, is taken instead."""
+    fitting = core.Exchange(b"", "é" * 2048, "No idea.")
+    assert (
+        compose(generation=replace(GENERATION, exchange=fitting))[0].signal.question == "é" * 2048
+    )
+    long = replace(GENERATION, exchange=core.Exchange(b"", "é" * 2048 + "?", "No idea."))
+    with pytest.raises(InvalidFields) as caught:
+        compose(generation=long)
+    [violation] = caught.value.violations
+    assert violation.field == "feedback_event.correction.question"
+    assert "give a shorter question" in violation.description
+    given = core.Draft("generations/g1", core.Correction("Lutz", "Capital?"))
+    assert compose(given, long)[0].signal.question == "Capital?"
+    thumbs = core.Draft("generations/g1", core.Thumbs.UP)
+    assert compose(thumbs, long)[0].signal is core.Thumbs.UP
 
 
 def test_ids_are_derived_from_the_request_and_the_tenant():

@@ -74,6 +74,7 @@ def test_an_empty_request_says_everything_that_is_required():
         ({"correction": pb.Correction(text=" \n")}, "correction.text"),
         ({"correction": pb.Correction(text="é" * 4097)}, "correction.text"),
         ({"correction": pb.Correction(text="a", question=" ")}, "correction.question"),
+        ({"correction": pb.Correction(text="a", question="é" * 2049)}, "correction.question"),
         ({"correction": pb.Correction(text="a", paraphrases=["a"] * 17)}, "correction.paraphrases"),
         (
             {"correction": pb.Correction(text="a", paraphrases=["ok", ""])},
