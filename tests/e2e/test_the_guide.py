@@ -1,6 +1,7 @@
-"""Every grpcurl line of the API guide, in order, against the running stack, as a reader runs them."""
+"""Every grpcurl line of the API guide, in order, against the running stack, as a reader does."""
 
 import pytest
+
 from tests.guide import Reader, Step, read_steps
 from tests.stack import SERVICES, Stack
 
