@@ -1,5 +1,7 @@
 """What the trainer publishes and consumes on the bus; protobuf on one side, core on the other."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from selm import lesson_events, names, streams
@@ -71,17 +73,19 @@ class BusLessonBook:
         fold = LessonFold()
         feedback = [streams.any_of(f"selm.feedback.created.{tenant}")]
         for delivery in await self._bus.read(streams.FEEDBACK.name, feedback):
-            event = delivery.parse(feedback_events.FeedbackEventCreated)
-            record = lesson_events.lesson_of(tenant, delivery.sequence, event)
-            if record is not None:
-                fold.receive(record)
+            with _skipping_unreadable(delivery):
+                event = delivery.parse(feedback_events.FeedbackEventCreated)
+                record = lesson_events.lesson_of(tenant, delivery.sequence, event)
+                if record is not None:
+                    fold.receive(record)
         # Any state, this tenant, any lesson; streams spells single subjects only.
         steps = [f"selm.lesson.*.{tenant}.*"]
         for delivery in await self._bus.read(streams.LESSONS.name, steps):
-            message = delivery.parse(feedback_events.LessonAdvanced)
-            step = lesson_events.step_of(message)
-            if step is not None:
-                fold.step(tenant, message.lesson, step)
+            with _skipping_unreadable(delivery):
+                message = delivery.parse(feedback_events.LessonAdvanced)
+                step = lesson_events.step_of(message)
+                if step is not None:
+                    fold.step(tenant, message.lesson, step)
         return fold.records(tenant)
 
     async def advance(self, wish: LessonStepWish) -> None:
@@ -155,3 +159,12 @@ class AcknowledgementConsumer:
             return
         if done.state == ReplicaAcknowledgement.STATE_SERVING:
             await self.verifier.serving(tenant, ids[0], ids[1], delivery.in_progress)
+
+
+@contextmanager
+def _skipping_unreadable(delivery: Delivery) -> Iterator[None]:
+    """One message of another version must not keep all lessons of its tenant from training."""
+    try:
+        yield
+    except (SelmError, ValueError) as error:
+        _log.error("unreadable", subject=delivery.subject, seq=delivery.sequence, error=str(error))

@@ -19,8 +19,6 @@ from trainer_svc.ports import Reply
 
 GET_MODEL_TIMEOUT_S = 3.0
 ASK_TIMEOUT_S = 30.0
-# Corrections are short; an answer that rambles on past this is judged by what it said so far.
-MAX_OUTPUT_TOKENS = 48
 # The gate decides whether the adapter takes part, so memory must be given its time.
 MEMORY_TIMEOUT_S = 5
 
@@ -37,10 +35,15 @@ class GrpcInference:
         response = await _answered(call)
         return str(response.model.sha256)
 
-    async def ask(self, tenant: str, adapter_id: str, user: str, question: str) -> Reply:
-        """What users would get from the alias `stable`, were there no memory."""
+    async def ask(
+        self, tenant: str, adapter_id: str, user: str, question: str, max_output_tokens: int
+    ) -> Reply:
+        """What users would get from the alias `stable`, were there no memory.
+
+        An answer that rambles on past `max_output_tokens` is judged by what it said so far.
+        """
         call = self._stub.Generate(
-            _request(adapter_id, user, question),
+            _request(adapter_id, user, question, max_output_tokens),
             timeout=ASK_TIMEOUT_S,
             metadata=((TENANT_HEADER, tenant),),
         )
@@ -62,13 +65,15 @@ async def open_inference(target: str) -> AsyncIterator[GrpcInference]:
         yield GrpcInference(channel)
 
 
-def _request(adapter_id: str, user: str, question: str) -> pb.GenerateRequest:
+def _request(
+    adapter_id: str, user: str, question: str, max_output_tokens: int
+) -> pb.GenerateRequest:
     message = inputs.ChatMessage(role=inputs.ROLE_USER, text=question)
     memory = inputs.MemoryOptions(max_use=MEMORY_USE_NONE)
     memory.timeout.FromSeconds(MEMORY_TIMEOUT_S)
     options = inputs.GenerationOptions(
         adapter=inputs.AdapterSelector(adapter_revision=names.revision_name(adapter_id, STABLE)),
-        sampling_params=inputs.SamplingParams(max_output_tokens=MAX_OUTPUT_TOKENS, temperature=0.0),
+        sampling_params=inputs.SamplingParams(max_output_tokens=max_output_tokens, temperature=0.0),
         memory_options=memory,
         user=user,
         store=False,

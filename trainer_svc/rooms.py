@@ -27,6 +27,7 @@ from trainer_svc.registry.table import Table
 from trainer_svc.settings import TrainerSettings
 from trainer_svc.training.announce import AliasAnnouncer
 from trainer_svc.training.desk import Desk
+from trainer_svc.training.exam import Examiner
 from trainer_svc.training.keeper import LessonKeeper
 from trainer_svc.training.prepare import BaseModelSource, Preparation, Workplace
 from trainer_svc.training.publish import Publisher
@@ -95,7 +96,8 @@ def furnish(
         announcer=announcer,
         watch=watch,
     )
-    verifier = Verifier(book, adapters, revisions, jobs, keeper, inference, _held_out)
+    examiner = Examiner(inference, _held_out)
+    verifier = Verifier(book, adapters, revisions, jobs, keeper, examiner, announcer, watch)
     return Rooms(
         base=base,
         adapters=adapters,

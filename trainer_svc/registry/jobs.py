@@ -146,13 +146,18 @@ class Lease:
     async def end_attempt(
         self, state: JobState, failure: Failure | None, **more: Any
     ) -> TrainingJob:
-        """Closes the attempt and puts the job into `state`, final or back to QUEUED."""
+        """Closes the attempt and puts the job into `state`, final or back to QUEUED.
+
+        JobCancelled if the job is to stop and would go back to QUEUED: the wish must not be lost.
+        """
         time = now()
+        if state in (JobState.FAILED, JobState.REJECTED):
+            # Otherwise the record may hold the refusal of a replica, which is kept.
+            more["failure"] = failure
         last = replace(self.job.attempts[-1], failure=failure, end_time=time)
         return await self.save(
-            is_ending=True,
+            is_ending=state.is_final,
             state=state,
-            failure=failure if state in (JobState.FAILED, JobState.REJECTED) else None,
             attempts=(*self.job.attempts[:-1], last),
             end_time=time if state.is_final else None,
             **more,
@@ -178,7 +183,10 @@ def _claimed(job: TrainingJob, worker: str) -> TrainingJob:
     attempts = job.attempts
     if attempts and attempts[-1].end_time is None:
         lost = Failure("LEASE_LOST", f"{attempts[-1].worker} stopped without a word", time=time)
-        attempts = (*attempts[:-1], replace(attempts[-1], end_time=time, failure=lost))
+        # NOTE: not now. The guard's last word tells how long the worker lived; the time in which
+        # nobody worked must not count as working time.
+        died = max(attempts[-1].start_time, min(job.update_time, time))
+        attempts = (*attempts[:-1], replace(attempts[-1], end_time=died, failure=lost))
     attempt = Attempt(len(attempts) + 1, worker, job.lease_epoch + 1, time)
     return replace(
         job,

@@ -13,6 +13,7 @@ from selm.names import FEEDBACK_EVENT, LESSON, adapter_name, dataset_name, parse
 from trainer_svc.core import Revision, now
 from trainer_svc.jobs import Dataset, DatasetLesson, OutdatedAnswer, Start, TrainingJob
 from trainer_svc.registry.codec import encode
+from trainer_svc.training.length import is_too_long
 
 # Proven by a serving revision: a new revision must keep them, not learn them anew.
 PROVEN = frozenset({LessonState.VERIFIED, LessonState.RETIRED})
@@ -34,6 +35,24 @@ class FreezePolicy:
 
     consolidate_below: int
     base_sha256: str
+    max_sequence_length: int = 1024
+
+
+def too_long(
+    job: TrainingJob,
+    records: Sequence[LessonRecord],
+    serving: Serving | None,
+    policy: FreezePolicy,
+) -> list[LessonRecord]:
+    """Lessons of the adapter that no training could teach; one that the weights hold is none."""
+    held = serving.lesson_ids if serving else frozenset()
+    return [
+        record
+        for record in live_lessons(records, adapter_name(job.adapter_id))
+        if record.state not in PROVEN
+        and _id(LESSON, record.name) not in held
+        and is_too_long(record, policy.max_sequence_length)
+    ]
 
 
 def freeze(
@@ -44,12 +63,16 @@ def freeze(
 ) -> Dataset:
     """The dataset of a job; DATASET_EMPTY if there is nothing to learn."""
     live = live_lessons(records, adapter_name(job.adapter_id))
+    # Of an excluded lesson the older answer is outdated all the same.
+    current = live
+    excluded = {record.name for record in too_long(job, records, serving, policy)}
+    live = [record for record in live if record.name not in excluded]
     start, why = choose_start(job, len(live), serving, policy)
     lessons = tuple(_lesson(record) for record in live)
-    _check_worth_training(job, lessons, serving)
+    _check_worth_training(job, lessons, serving, len(excluded))
     if start is Start.SERVING and serving is not None:
         lessons = with_replay(lessons, serving.lesson_ids, job.job_id)
-    superseded = _superseded(records, live, job)
+    superseded = _superseded(records, current, job)
     content = encode({"lessons": lessons, "superseded": superseded, "start": start})
     return Dataset(
         tenant=job.tenant,
@@ -138,9 +161,12 @@ def _superseded(
 
 
 def _check_worth_training(
-    job: TrainingJob, lessons: tuple[DatasetLesson, ...], serving: Serving | None
+    job: TrainingJob,
+    lessons: tuple[DatasetLesson, ...],
+    serving: Serving | None,
+    num_excluded: int,
 ) -> None:
-    metadata = {"dataset": dataset_name(job.job_id), "excluded": "0"}
+    metadata = {"dataset": dataset_name(job.job_id), "excluded": str(num_excluded)}
     if not lessons:
         text = f"{adapter_name(job.adapter_id)} has no lesson that may train it"
         raise SelmError("DATASET_EMPTY", text, metadata=metadata)

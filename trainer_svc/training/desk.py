@@ -77,12 +77,23 @@ class Desk:
         while True:
             try:
                 await self.aliases.reconcile()
-                for tenant, adapter_id in tuple(self.unsettled):
-                    await self.keeper.settle(tenant, adapter_id)
-                    self.unsettled.discard((tenant, adapter_id))
             except SelmError as error:
                 _log.warning("reconcile_waits", error=str(error))
+            for tenant, adapter_id in tuple(self.unsettled):
+                await self._settle(tenant, adapter_id)
             await asyncio.sleep(RECONCILE_INTERVAL_S)
+
+    async def _settle(self, tenant: str, adapter_id: str) -> None:
+        """Settles one adapter if that can be done now, without standing in the others' way."""
+        try:
+            await self.keeper.settle(tenant, adapter_id)
+        except SelmError as error:
+            _log.warning("settling_waits", tenant=tenant, adapter=adapter_id, error=str(error))
+        except Exception:
+            # Such as a damaged record: it is that adapter's alone, and the trainer goes on.
+            _log.exception("settling_failed", tenant=tenant, adapter=adapter_id)
+        else:
+            self.unsettled.discard((tenant, adapter_id))
 
     async def _every_adapter(self) -> list[tuple[str, str]]:
         while True:

@@ -13,6 +13,7 @@ from trainer_svc.ports import LessonBook, LessonStepWish
 from trainer_svc.registry.adapters import AdapterRegistry
 from trainer_svc.registry.datasets import EvaluationRegistry
 from trainer_svc.registry.revisions import RevisionRegistry
+from trainer_svc.training.exam import NOT_PROVEN
 
 IN_WEIGHTS = frozenset({LessonState.TRAINED, LessonState.VERIFIED, LessonState.RETIRED})
 NOT_YET = frozenset({LessonState.RECEIVED, LessonState.REMEMBERED, LessonState.QUEUED})
@@ -77,7 +78,15 @@ def _step(record: LessonRecord, held: frozenset[str], alias: Alias) -> LessonSte
         if alias.reason:
             why = f"{why}: {alias.reason}"
         return LessonStepWish(record, LessonState.REMEMBERED, serving, why, occasion)
+    if record.state is LessonState.REMEMBERED and _was_disproved(record, serving):
+        return None
     is_moved_on = record.state is LessonState.TRAINED and record.adapter_revision != serving
     if record.state in NOT_YET or is_moved_on:
         return LessonStepWish(record, LessonState.TRAINED, serving, "", occasion)
     return None
+
+
+def _was_disproved(record: LessonRecord, serving: str) -> bool:
+    """The revision was asked and does not know it, whatever it was trained on."""
+    last = record.transitions[-1]
+    return last.resource == serving and last.reason.startswith(NOT_PROVEN)

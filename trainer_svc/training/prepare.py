@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,17 @@ from typing import Any
 from selm.artifacts import ArtifactStore
 from selm.base_model import BaseModelError, BaseModelFolder, resolve_base_model
 from selm.errors import SelmError
+from selm.lessons import LessonRecord, LessonState
 from selm.log import get_logger
-from selm.names import feedback_event_name, lesson_name
+from selm.names import feedback_event_name, lesson_name, training_job_name
 from trainer_svc.core import STABLE
 from trainer_svc.jobs import Dataset, DatasetLesson, TrainingConfig, TrainingJob
-from trainer_svc.ports import Inference, LessonBook
+from trainer_svc.ports import Inference, LessonBook, LessonStepWish
 from trainer_svc.registry.adapters import AdapterRegistry
 from trainer_svc.registry.datasets import DatasetRegistry, EvaluationRegistry
 from trainer_svc.registry.revisions import RevisionRegistry
-from trainer_svc.training.dataset import FreezePolicy, Serving, freeze
+from trainer_svc.training.dataset import FreezePolicy, Serving, freeze, too_long
+from trainer_svc.training.length import TOO_LONG
 from trainer_svc.training.outcome import lora_of
 from trainer_svc.training.patience import patiently
 from trainer_svc.training.recipe import Recipe
@@ -106,7 +109,11 @@ class Preparation:
         base = await self.base.get()
         serving = await patiently(lambda: self._serving(job))
         records = await patiently(lambda: self.book.read(job.tenant))
-        policy = FreezePolicy(self.workplace.consolidate_below, base.sha256)
+        max_length = self.config().max_sequence_length
+        policy = FreezePolicy(self.workplace.consolidate_below, base.sha256, max_length)
+        # Before freezing, which may find nothing left: the lessons' fate must be told all the same.
+        for record in too_long(job, records, serving, policy):
+            await patiently(partial(self._give_up, job, record))
         dataset = freeze(job, records, serving, policy)
         return await patiently(lambda: self.datasets.freeze(dataset))
 
@@ -166,6 +173,12 @@ class Preparation:
                 metadata={"field": "base_sha256", "expected": served, "actual": base.sha256},
             )
         return base
+
+    async def _give_up(self, job: TrainingJob, record: LessonRecord) -> None:
+        resource = training_job_name(job.job_id)
+        await self.book.advance(
+            LessonStepWish(record, LessonState.FAILED, resource, TOO_LONG, occasion=job.job_id)
+        )
 
     async def _serving(self, job: TrainingJob) -> Serving | None:
         alias = (await self.adapters.get(job.tenant, job.adapter_id)).alias(STABLE)

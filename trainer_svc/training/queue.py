@@ -202,10 +202,16 @@ class TrainingQueue:
         """Gives the job back at once, so that the next worker need not wait."""
         await _stop(work)
         failure = Failure("DRAINING", "the trainer was shut down", retryable=True)
-        with contextlib.suppress(TimeoutError, SelmError, JobCancelled):
+        with contextlib.suppress(TimeoutError, SelmError):
             async with asyncio.timeout(FAREWELL_S):
                 if not report.job.state.is_final:
-                    await report.end(JobState.QUEUED, failure)
+                    await self._hand_back(report, failure)
+
+    async def _hand_back(self, report: JobReport, failure: Failure) -> None:
+        try:
+            await report.end(JobState.QUEUED, failure)
+        except JobCancelled:
+            await self._cancelled(report)
 
 
 async def _through(farewell: Coroutine[Any, Any, None]) -> None:

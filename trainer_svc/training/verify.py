@@ -1,60 +1,35 @@
 """Asks the serving replicas what a new revision has learned, without memory, and writes VERIFIED.
 
 Which lessons still wait is read from the streams each time, so restarts and repeated
-acknowledgements change nothing. A lesson that fails stays TRAINED with a reason and is not asked
-again until another revision serves.
+acknowledgements change nothing. A lesson that was proven on another revision is asked again: what
+one revision knew, its successor or predecessor may not know. A lesson that fails keeps a reason
+and is not asked again until another revision serves.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
-from selm.errors import SelmError, unavailable
+from selm.errors import unavailable
 from selm.lessons import LessonRecord, LessonState
 from selm.log import get_logger
-from selm.names import revision_name
-from selm.questions import answer_contains
-from trainer_svc.core import STABLE, Failure
-from trainer_svc.ports import Heartbeat, Inference, LessonBook, LessonStepWish, Reply
+from selm.names import adapter_name, revision_name
+from trainer_svc.core import STABLE, Failure, now
+from trainer_svc.ports import Announcer, Heartbeat, LessonBook, LessonStepWish
 from trainer_svc.registry.adapters import AdapterRegistry
 from trainer_svc.registry.jobs import JobRegistry
 from trainer_svc.registry.revisions import RevisionRegistry
+from trainer_svc.training.exam import NOT_PROVEN, AnotherAnsweredError, Examiner, Findings
 from trainer_svc.training.keeper import LessonKeeper
+from trainer_svc.training.watch import JobWatch
 
 _log = get_logger("trainer_svc.verify")
 
-NOT_PROVEN = "not verified"
-# Of the paraphrases; the question itself must be answered right.
-MIN_PARAPHRASE_SHARE = 0.5
-MAX_QUOTE_LENGTH = 80
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What was asked about one lesson and how many answers were right."""
-
-    is_question_right: bool
-    num_paraphrases: int
-    num_right: int
-    answer: str
-    adapter_reason: str
-
-    @property
-    def is_proven(self) -> bool:
-        """The weights answer the question, and other wordings of it often enough."""
-        needed = MIN_PARAPHRASE_SHARE * self.num_paraphrases
-        return self.is_question_right and self.num_right >= needed
-
-    @property
-    def reason(self) -> str:
-        """Why it is not proven, for people."""
-        said = self.answer[:MAX_QUOTE_LENGTH]
-        question = "right" if self.is_question_right else f"answered {said!r}"
-        return (
-            f"{NOT_PROVEN}: question {question}, "
-            f"{self.num_right} of {self.num_paraphrases} paraphrases right "
-            f"({self.adapter_reason.lower()})"
-        )
+PROVEN = frozenset({LessonState.VERIFIED, LessonState.RETIRED})
+# Unlike NOT_PROVEN: the next acknowledgement asks again.
+NOT_ASKED = "not asked yet"
+# Replicas take a revision over one after the other; longer than this it is worth telling.
+MAX_WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -66,8 +41,12 @@ class Verifier:
     revisions: RevisionRegistry
     jobs: JobRegistry
     keeper: LessonKeeper
-    inference: Inference
-    paraphrases_of: Callable[[LessonRecord], Sequence[str]]
+    examiner: Examiner
+    announcer: Announcer
+    watch: JobWatch
+    clock: Callable[[], float] = time.monotonic
+    # Since when another revision answers in place of the one that serves, by tenant and name.
+    strange_since: dict[tuple[str, str], float] = field(default_factory=dict)
 
     async def serving(
         self, tenant: str, adapter_id: str, revision_id: str, heartbeat: Heartbeat
@@ -81,10 +60,15 @@ class Verifier:
         # The acknowledgement may be faster than the steps that follow the alias.
         await self.keeper.settle(tenant, adapter_id)
         serving = revision_name(adapter_id, revision_id)
-        waiting = [r for r in await self.book.read(tenant) if _waits(r, serving)]
-        for record in waiting:
+        waiting = await self._waiting(tenant, adapter_id, revision_id)
+        for position, record in enumerate(waiting):
             await heartbeat()
-            findings = await self._examine(record, adapter_id, revision_id)
+            try:
+                findings = await self.examiner.examine(record, adapter_id, revision_id)
+            except AnotherAnsweredError as error:
+                await self._put_off(tenant, serving, error, waiting[position:])
+                return
+            self.strange_since.pop((tenant, serving), None)
             if not await self._still_serves(tenant, adapter_id, revision_id):
                 return
             await self._write(record, serving, findings)
@@ -104,50 +88,48 @@ class Verifier:
         )
         revision = await self.revisions.get(tenant, adapter_id, revision_id)
         failure = replace(why, message=f"{replica} refused it: {why.message}")
-        await self.jobs.change(
-            tenant, revision.manifest.job_id, lambda job: replace(job, failure=failure)
+        job = await self.jobs.change(
+            tenant,
+            revision.manifest.job_id,
+            lambda job: replace(job, failure=failure, update_time=now()),
+        )
+        await self.announcer.job_updated(job, f"{job.job_id}.{revision_id}.{replica}.refused")
+        self.watch.tell(job)
+
+    async def _waiting(
+        self, tenant: str, adapter_id: str, revision_id: str
+    ) -> tuple[LessonRecord, ...]:
+        serving = revision_name(adapter_id, revision_id)
+        held = await self.keeper.held_lessons(tenant, adapter_id, revision_id)
+        return tuple(
+            record
+            for record in await self.book.read(tenant)
+            if record.adapter == adapter_name(adapter_id) and _waits(record, serving, held)
         )
 
-    async def _examine(self, record: LessonRecord, adapter_id: str, revision_id: str) -> Findings:
-        paraphrases = list(self.paraphrases_of(record))
-        replies = await asyncio.gather(
-            *(
-                self._ask(record, adapter_id, revision_id, question)
-                for question in (record.question, *paraphrases)
-            )
-        )
-        rights = [answer_contains(record.answer, reply.text) for reply in replies]
-        return Findings(
-            is_question_right=rights[0],
-            num_paraphrases=len(paraphrases),
-            num_right=sum(rights[1:]),
-            answer=replies[0].text,
-            adapter_reason=replies[0].adapter_reason,
-        )
-
-    async def _ask(
-        self, record: LessonRecord, adapter_id: str, revision_id: str, question: str
-    ) -> Reply:
-        try:
-            reply = await self.inference.ask(record.tenant, adapter_id, record.user, question)
-        except SelmError as error:
-            if error.is_retryable:
-                raise
-            # Asking again gives the same: no answer is a wrong answer.
-            return Reply("", revision_id, False, error.reason)
-        if reply.revision_id not in ("", revision_id):
-            raise unavailable(
-                "PEER_UNAVAILABLE",
-                f"{revision_name(adapter_id, reply.revision_id)} answered, not yet {revision_id}",
-                service="inference",
-            )
-        return reply
+    async def _put_off(
+        self,
+        tenant: str,
+        serving: str,
+        error: AnotherAnsweredError,
+        waiting: tuple[LessonRecord, ...],
+    ) -> None:
+        """Asks to be called again, or tells why the lessons wait if that has gone on too long."""
+        since = self.strange_since.setdefault((tenant, serving), self.clock())
+        if self.clock() - since < MAX_WAIT_S:
+            text = f"{error}, not yet {serving}"
+            raise unavailable("PEER_UNAVAILABLE", text, service="inference") from error
+        del self.strange_since[(tenant, serving)]
+        _log.warning("another_revision_answers", tenant=tenant, serving=serving, error=str(error))
+        reason = f"{NOT_ASKED}: {error} for {MAX_WAIT_S:.0f} s although {serving} is to serve"
+        for record in waiting:
+            # Of those proven before nothing worse is known, so they keep their state.
+            if record.state is LessonState.TRAINED:
+                await self._advance(record, LessonState.TRAINED, serving, reason)
 
     async def _write(self, record: LessonRecord, serving: str, findings: Findings) -> None:
-        state = LessonState.VERIFIED if findings.is_proven else LessonState.TRAINED
         reason = "" if findings.is_proven else findings.reason
-        occasion = f"{serving.rpartition('/')[2]}.{record.update_time.timestamp()}.judged"
-        await self.book.advance(LessonStepWish(record, state, serving, reason, occasion))
+        await self._advance(record, _verdict(record, findings), serving, reason)
         _log.info(
             "lesson_judged",
             tenant=record.tenant,
@@ -158,12 +140,27 @@ class Verifier:
             num_paraphrases=findings.num_paraphrases,
         )
 
+    async def _advance(
+        self, record: LessonRecord, state: LessonState, serving: str, reason: str
+    ) -> None:
+        occasion = f"{serving.rpartition('/')[2]}.{record.update_time.timestamp()}.judged"
+        await self.book.advance(LessonStepWish(record, state, serving, reason, occasion))
+
     async def _still_serves(self, tenant: str, adapter_id: str, revision_id: str) -> bool:
         alias = (await self.adapters.get(tenant, adapter_id)).alias(STABLE)
         return alias is not None and alias.revision_id == revision_id
 
 
-def _waits(record: LessonRecord, serving: str) -> bool:
+def _waits(record: LessonRecord, serving: str, held: frozenset[str]) -> bool:
+    if record.state in PROVEN:
+        return record.name in held and record.adapter_revision != serving
     if record.state is not LessonState.TRAINED or record.adapter_revision != serving:
         return False
     return not record.transitions[-1].reason.startswith(NOT_PROVEN)
+
+
+def _verdict(record: LessonRecord, findings: Findings) -> LessonState:
+    if findings.is_proven:
+        return LessonState.VERIFIED
+    # A proven lesson's memory is retired: stepping back to REMEMBERED revives it.
+    return LessonState.REMEMBERED if record.state in PROVEN else LessonState.TRAINED

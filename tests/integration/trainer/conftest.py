@@ -45,6 +45,7 @@ class ServingStandIn:
     answers: dict[str, str] = field(default_factory=dict)
     is_down: bool = False
     num_asked: int = 0
+    is_adapter_applied: bool = True
 
     async def base_sha256(self) -> str:
         self._check()
@@ -52,12 +53,13 @@ class ServingStandIn:
             raise unavailable("PEER_UNAVAILABLE", "not told which base model serves")
         return self.base
 
-    async def ask(self, tenant: str, adapter_id: str, user: str, question: str) -> Reply:
+    async def ask(
+        self, tenant: str, adapter_id: str, user: str, question: str, max_output_tokens: int
+    ) -> Reply:
         self._check()
         self.num_asked += 1
-        return Reply(
-            self.answers.get(question, "I do not know."), self.revision_id, True, "IN_SCOPE"
-        )
+        text = self.answers.get(question, "I do not know.")
+        return Reply(text, self.revision_id, self.is_adapter_applied, "IN_SCOPE")
 
     def _check(self) -> None:
         if self.is_down:

@@ -6,9 +6,19 @@ from dataclasses import replace
 import pytest
 
 from selm.errors import SelmError
-from trainer_svc.core import Artifact, LoraShape, Manifest, Move, Revision, RevisionState, now
+from trainer_svc.core import (
+    Artifact,
+    Failure,
+    LoraShape,
+    Manifest,
+    Move,
+    Revision,
+    RevisionState,
+    now,
+)
 from trainer_svc.jobs import JobState, Order
 from trainer_svc.registry.jobs import JobCancelled, JobDefaults
+from trainer_svc.training.attempts import budget_s
 
 
 def revision(number: int, state: RevisionState = RevisionState.ACCEPTED) -> Revision:
@@ -186,3 +196,29 @@ async def test_a_request_delivered_twice_opens_one_job(bench) -> None:
 
     assert first == second
     assert first.from_base
+
+
+async def test_a_failed_attempt_cannot_overwrite_an_acknowledged_cancellation(bench) -> None:
+    """The job would be trained again although its caller was told that it stops."""
+    jobs = bench.rooms.jobs
+    job = await jobs.open(Order("default", "q5", "default"), JobDefaults())
+    lease = await jobs.claim("default", job.job_id, "one")
+    await bench.rooms.desk.cancel("default", job.job_id)
+    with pytest.raises(JobCancelled):
+        await lease.end_attempt(JobState.QUEUED, Failure("INTERNAL", "the child died"))
+
+    assert (await jobs.get("default", job.job_id)).state is JobState.CANCELLING
+
+
+async def test_time_in_which_nobody_worked_is_not_working_time(bench) -> None:
+    """A dead worker's attempt ends with its last sign of life, not with the next claim."""
+    jobs = bench.rooms.jobs
+    job = await jobs.open(Order("default", "q6", "default"), JobDefaults())
+    lease = await jobs.claim("default", job.job_id, "one")
+    await asyncio.sleep(0.2)
+    alive = await lease.save(state=JobState.TRAINING)
+    await asyncio.sleep(0.5)
+    again = (await jobs.claim("default", job.job_id, "two")).job
+
+    assert again.attempts[0].end_time == alive.update_time
+    assert again.max_duration_s - budget_s(again) < 0.5

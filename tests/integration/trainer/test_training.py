@@ -4,6 +4,9 @@ import asyncio
 
 import pytest
 
+from selm import names, streams
+from selm.api.event.v1.feedback_event_pb2 import FeedbackEventCreated
+from selm.api.feedback.v1.feedback_event_pb2 import Correction, FeedbackEvent
 from selm.errors import SelmError
 from selm.lessons import LessonState
 from selm.testing import eventually
@@ -154,6 +157,55 @@ async def test_cancelling_kills_the_child_and_returns_the_lessons(bench) -> None
     assert (await bench.rooms.desk.cancel("default", job.job_id)).state == "CANCELLED"
     assert (await bench.lesson(lessons[0])).state is LessonState.REMEMBERED
     assert job.output_revision_id == ""
+
+
+async def test_a_job_cancelled_right_before_its_worker_stops_stays_cancelled(bench) -> None:
+    """The farewell of a draining worker must not put it back into the queue."""
+    lessons = await bench.teach(("Long (slow)?", "x"))
+    await bench.request(lessons)
+    async with bench.working():
+        job = await bench.job("TRAINING")
+        await bench.rooms.desk.cancel("default", job.job_id)
+
+    assert (await bench.job("CANCELLED")).attempts[0].end_time is not None
+    assert (await bench.lesson(lessons[0])).state is LessonState.REMEMBERED
+
+
+async def test_a_lesson_too_long_to_be_learned_fails_and_the_others_are_learned(bench) -> None:
+    """It would be missed by the gate in every round; FAILED leaves it to memory."""
+    too_long, short = await bench.teach(("Which digits?", "7" * 300), FACTS[0])
+    await bench.request([too_long, short])
+    async with bench.working():
+        job = await bench.job("SUCCEEDED")
+
+    dataset = await bench.rooms.datasets.find("default", job.dataset_id)
+    record = await bench.lesson(too_long)
+    assert [f"lessons/{lesson.lesson_id}" for lesson in dataset.lessons] == [short]
+    assert record.state is LessonState.FAILED
+    assert record.failure == "it is too long to be learned; memory keeps answering it"
+    assert (await bench.lesson(short)).state is LessonState.TRAINED
+
+
+async def test_a_message_that_cannot_be_read_is_skipped(bench) -> None:
+    """Such as one of a newer version, with a consent that this one does not know."""
+    event = FeedbackEvent(
+        name=names.feedback_event_name("f1"),
+        correction=Correction(text="x", question="y?"),
+        state=FeedbackEvent.STATE_ACCEPTED,
+        consent=99,
+        lesson=names.lesson_name("f1"),
+    )
+    subject = streams.feedback_created("default", names.ANONYMOUS_USER)
+    message = FeedbackEventCreated(feedback_event=event)
+    await bench.bus.publish(subject, message, message_id="f1")
+    subject = streams.lesson_advanced("trained", "default", "f1")
+    await bench.bus.publish(subject, message, message_id="f2")
+    lessons = await bench.teach(FACTS[0])
+    await bench.request(lessons)
+    async with bench.working():
+        await bench.job("SUCCEEDED")
+
+    assert (await bench.lesson(lessons[0])).state is LessonState.TRAINED
 
 
 async def test_a_finished_job_cannot_be_cancelled(bench) -> None:

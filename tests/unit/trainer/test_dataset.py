@@ -150,3 +150,14 @@ def test_no_lesson_at_all_is_an_empty_dataset() -> None:
         freeze(JOB, [], None, POLICY)
 
     assert error.value.metadata["dataset"] == "datasets/j1"
+
+
+def test_a_lesson_too_long_to_be_learned_stays_out_unless_the_weights_hold_it() -> None:
+    """Nothing else left is DATASET_EMPTY, which says how many were left out."""
+    long, held = lesson(1, answer="7" * 300), lesson(2, answer="8" * 300)
+    dataset = freeze(JOB, [long, held, lesson(3)], serving(2), POLICY)
+    with pytest.raises(SelmError) as error:
+        freeze(JOB, [long], None, POLICY)
+
+    assert [item.lesson_id for item in dataset.lessons] == ["l2", "l3"]
+    assert error.value.metadata["excluded"] == "1"

@@ -10,8 +10,8 @@ from trainer_svc.core import Failure
 from trainer_svc.jobs import Attempt, JobState, Order, TrainingJob
 from trainer_svc.registry.jobs import job_id_of
 from trainer_svc.training.desk import cancelled
+from trainer_svc.training.exam import Findings
 from trainer_svc.training.report import progress_of
-from trainer_svc.training.verify import Findings
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 JOB = TrainingJob("default", "j1", "default", "q1", JobState.QUEUED, NOON, NOON)
