@@ -9,9 +9,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, closing
 
+from memory_svc.announcements import Announcements
 from memory_svc.applied import AppliedEvents
 from memory_svc.core import Embedder
-from memory_svc.events import MemoryEvents, acknowledged_floor, utc_now
+from memory_svc.events import MemoryEvents, acknowledged_floor, last_sequence, utc_now
 from memory_svc.memories import Memories
 from memory_svc.search import Search
 from memory_svc.service import MemoryService
@@ -42,7 +43,10 @@ async def build(settings: MemorySettings) -> AsyncIterator[App]:
             memories = Memories(store, embedder, settings.gate, utc_now)
             applied = AppliedEvents(lambda: acknowledged_floor(bus))
             search = Search(store, embedder, settings.gate)
-            events = MemoryEvents(bus, memories, applied, utc_now)
+            announcements = Announcements(bus, utc_now)
+            events = MemoryEvents(
+                bus, memories, applied, announcements, utc_now, lambda: last_sequence(bus)
+            )
             listener = tasks.create_task(_listen(bus, events, applied))
             yield App(
                 servicers=(
@@ -50,7 +54,12 @@ async def build(settings: MemorySettings) -> AsyncIterator[App]:
                         _FULL_NAME,
                         memory_service_pb2_grpc.add_MemoryServiceServicer_to_server,
                         MemoryService(
-                            memories, search, applied, settings.consistency_wait_s, utc_now
+                            memories,
+                            search,
+                            applied,
+                            announcements,
+                            settings.consistency_wait_s,
+                            utc_now,
                         ),
                     ),
                 ),

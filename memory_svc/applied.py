@@ -61,9 +61,16 @@ class AppliedEvents:
 
     async def wait_for(self, sequence: int, timeout_s: float) -> None:
         """Returns when that event is applied; CONSISTENCY_NOT_REACHED when the time is over."""
+        await self._wait(lambda: self.has(sequence), sequence, timeout_s)
+
+    async def wait_for_all(self, sequence: int, timeout_s: float) -> None:
+        """As `wait_for`, for that event and all before it."""
+        await self._wait(lambda: self._floor >= sequence, sequence, timeout_s)
+
+    async def _wait(self, is_reached: Callable[[], bool], sequence: int, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while not self.has(sequence):
+        while not is_reached():
             remaining = deadline - loop.time()
             if remaining <= 0:
                 raise unavailable(

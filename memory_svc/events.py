@@ -1,31 +1,35 @@
-"""What memory_svc hears and says on the bus.
+"""What memory_svc hears on the bus; what it says there is in `announcements`.
 
 Hears FEEDBACK (corrections become memories) and LESSONS (proven ones retire, rolled back ones
-return). Says LessonAdvanced REMEMBERED, SUPERSEDED and RETIRED. Every message may come twice: what
-is said again has the same message id.
+return). Every message may come twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from memory_svc.announcements import Announcements
 from memory_svc.applied import AppliedEvents
 from memory_svc.core import Memory, MemoryType, Visibility, memory_id_of
 from memory_svc.memories import LessonNews, Memories
-from memory_svc.supersession import Outcome, Superseded
 from selm import names, streams
 from selm.api.event.v1.feedback_event_pb2 import FeedbackEventCreated, LessonAdvanced
 from selm.api.feedback.v1.feedback_event_pb2 import Consent, FeedbackEvent
 from selm.bus import Bus
 from selm.bus_errors import broker_errors
 from selm.delivery import Delivery
-from selm.lesson_events import advanced, datetime_of, lesson_id_of, step_of
+from selm.errors import SelmError
+from selm.lesson_events import datetime_of, step_of
 from selm.lessons import LessonState, LessonStep
+from selm.log import get_logger
 from selm.testing import failpoint
 
-SERVICE = "memory_svc"
+_log = get_logger("memory.events")
+
 TRAINER = "trainer_svc"
 REMEMBER = "memory_remember"
 RETIRE = "memory_retire"
+# Well under the 30 s after which the broker would deliver the news again.
+_APPLY_WAIT_S = 5.0
 _FEEDBACK_SUBJECTS = (streams.any_of("selm.feedback.created"),)
 _LESSON_SUBJECTS = (
     streams.any_of("selm.lesson.verified"),
@@ -37,12 +41,21 @@ class MemoryEvents:
     """The two consumers of this service."""
 
     def __init__(
-        self, bus: Bus, memories: Memories, applied: AppliedEvents, clock: Callable[[], datetime]
+        self,
+        bus: Bus,
+        memories: Memories,
+        applied: AppliedEvents,
+        announcements: Announcements,
+        clock: Callable[[], datetime],
+        last_sequence: Callable[[], Awaitable[int]],
     ) -> None:
+        """`last_sequence` tells the place of the newest event in FEEDBACK."""
         self._bus = bus
         self._memories = memories
         self._applied = applied
+        self._announcements = announcements
         self._clock = clock
+        self._last_sequence = last_sequence
 
     async def remember(self) -> None:
         """Runs until cancelled: corrections become memories, in the order they were given."""
@@ -65,7 +78,7 @@ class MemoryEvents:
             # Searches see it from here on, whether or not the bus takes our news at once.
             self._applied.note(delivery.sequence)
             failpoint("memory.before_announce")
-            await self._announce(draft, outcome)
+            await self._announcements.remembered(draft, outcome)
         self._applied.note(delivery.sequence)
 
     async def _on_lesson(self, delivery: Delivery) -> None:
@@ -74,41 +87,41 @@ class MemoryEvents:
         if step is None:
             return
         news = _news_of(delivery, message, step)
+        try:
+            await self._follow(news, step)
+        except SelmError as error:
+            if error.reason != "RESOURCE_NOT_FOUND":
+                raise
+            await self._follow_again(news, step)
+
+    async def _follow(self, news: LessonNews, step: LessonStep) -> None:
         if step.state is LessonState.VERIFIED:
             memory = await self._memories.retire(news)
             if memory is not None:
-                said_id = f"{_said_id(LessonState.RETIRED, news.lesson)}-{news.sequence}"
-                step = self._step(LessonState.RETIRED, memory.name, "the weights answer it")
-                await self._say(news.tenant, news.lesson, news.feedback_event, step, said_id)
+                await self._announcements.retired(memory, news)
         elif step.state is LessonState.REMEMBERED and step.service == TRAINER:
             await self._memories.revive(news)
 
-    async def _announce(self, draft: Memory, outcome: Outcome) -> None:
-        memory = outcome.memory
-        if outcome.is_live and draft.lesson and memory.lesson == draft.lesson:
-            step = self._step(LessonState.REMEMBERED, memory.name, "")
-            said_id = _said_id(LessonState.REMEMBERED, draft.lesson)
-            await self._say(draft.tenant, draft.lesson, draft.feedback_event, step, said_id)
-        for item in outcome.superseded:
-            await self._announce_superseded(item)
+    async def _follow_again(self, news: LessonNews, step: LessonStep) -> None:
+        """The lesson is unknown: its event, which is older than the news, may not be applied yet.
 
-    async def _announce_superseded(self, item: Superseded) -> None:
-        memory = item.memory
-        if not memory.lesson:
-            return
-        step = self._step(LessonState.SUPERSEDED, item.by, item.reason)
-        said_id = _said_id(LessonState.SUPERSEDED, memory.lesson)
-        await self._say(memory.tenant, memory.lesson, memory.feedback_event, step, said_id)
+        While it is not, CONSISTENCY_NOT_REACHED holds the news and spends no delivery.
+        """
+        await self._applied.wait_for_all(await self._last_sequence(), _APPLY_WAIT_S)
+        try:
+            await self._follow(news, step)
+        except SelmError as error:
+            if error.reason != "RESOURCE_NOT_FOUND":
+                raise
+            # It was folded into a memory that now stands for a newer lesson: no row is its own.
+            _log.info("lesson_has_no_memory", lesson=news.lesson, state=step.state)
 
-    async def _say(
-        self, tenant: str, lesson: str, feedback_event: str, step: LessonStep, message_id: str
-    ) -> None:
-        subject = streams.lesson_advanced(step.state.lower(), tenant, lesson_id_of(lesson))
-        message = advanced(lesson, feedback_event, step)
-        await self._bus.publish(subject, message, message_id=message_id)
 
-    def _step(self, state: LessonState, resource: str, reason: str) -> LessonStep:
-        return LessonStep(state, SERVICE, resource, reason, self._clock())
+async def last_sequence(bus: Bus) -> int:
+    """Place of the newest event in FEEDBACK; BUS_UNAVAILABLE if unknown."""
+    with broker_errors():
+        info = await bus.connection.jetstream().stream_info(streams.FEEDBACK.name)
+    return int(info.state.last_seq)
 
 
 async def acknowledged_floor(bus: Bus) -> int:
@@ -152,10 +165,6 @@ def _news_of(delivery: Delivery, message: LessonAdvanced, step: LessonStep) -> L
         revision=step.resource if is_revision else "",
         sequence=delivery.sequence,
     )
-
-
-def _said_id(state: LessonState, lesson: str) -> str:
-    return f"memory-{state.lower()}-{lesson_id_of(lesson)}"
 
 
 def utc_now() -> datetime:

@@ -97,12 +97,15 @@ class Memories:
         """Newest first, those after the given place."""
         return await self._store.newest(condition, limit, before)
 
-    async def delete(self, tenant: str, user: str, memory_id: str) -> None:
-        """Leaves a tombstone; deleting again is fine."""
+    async def delete(self, tenant: str, user: str, memory_id: str) -> Memory:
+        """Leaves a tombstone and returns it; deleting again is fine."""
         async with self._writing:
             memory = await self._owned(tenant, user, memory_id)
-            if memory.state is not State.DELETED:
-                await self._store.put([memory.tombstone(self._clock())])
+            if memory.state is State.DELETED:
+                return memory
+            tombstone = memory.tombstone(self._clock())
+            await self._store.put([tombstone])
+            return tombstone
 
     async def retire(self, news: LessonNews) -> Memory | None:
         """Its lesson is proven in the weights: it only drives the gate. None if it is old news."""
@@ -200,7 +203,8 @@ class Memories:
         return told_as(successor) if successor else memory.superseded_by
 
     async def _of_lesson(self, news: LessonNews) -> Memory | None:
-        """The live memory that carries a lesson; raises while the lesson is not yet remembered."""
+        """The live memory that carries a lesson; raises if none was ever stored for it: it is not
+        yet remembered, or it was folded into another and superseded there."""
         carrying = Condition(news.tenant, lesson=news.lesson, states=LIVE_STATES)
         found = await self._store.find(carrying, 1)
         if found:

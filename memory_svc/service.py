@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from memory_svc import render, wire
+from memory_svc.announcements import Announcements
 from memory_svc.applied import AppliedEvents
 from memory_svc.memories import Memories
 from memory_svc.search import Search
@@ -27,12 +28,14 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         memories: Memories,
         search: Search,
         applied: AppliedEvents,
+        announcements: Announcements,
         consistency_wait_s: float,
         clock: Callable[[], datetime],
     ) -> None:
         self._memories = memories
         self._search = search
         self._applied = applied
+        self._announcements = announcements
         self._consistency_wait_s = consistency_wait_s
         self._clock = clock
 
@@ -67,7 +70,8 @@ class MemoryService(memory_service_pb2_grpc.MemoryServiceServicer):
         self, request: pb.DeleteMemoryRequest, context: Any
     ) -> pb.DeleteMemoryResponse:
         user, memory_id = wire.parse_delete(request)
-        await self._memories.delete(current_principal().tenant, user, memory_id)
+        tombstone = await self._memories.delete(current_principal().tenant, user, memory_id)
+        await self._announcements.deleted(tombstone)
         return pb.DeleteMemoryResponse()
 
     async def SearchMemories(

@@ -1,6 +1,7 @@
 """The connection to Milvus: opened when needed, given up when it fails, opened by the next call.
 
-Every fault leaves here as STORE_UNAVAILABLE. Knows the collection, but no memory.
+A fault of the server leaves here as STORE_UNAVAILABLE, a statement that it refuses as INTERNAL.
+Knows the collection, but no memory.
 """
 
 import asyncio
@@ -8,12 +9,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grpc
 from pymilvus import AsyncMilvusClient, MilvusClient
-from pymilvus.exceptions import MilvusException
 
 from memory_svc.store import schema
-from selm.errors import unavailable
+from memory_svc.store.faults import FAULTS, Fault, fault_of, text_of
+from selm.errors import SelmError, unavailable
 from selm.log import get_logger
 
 _log = get_logger("memory.store")
@@ -21,8 +21,7 @@ _log = get_logger("memory.store")
 T = TypeVar("T")
 
 _LITE = "milvus_lite"
-# The client raises the first two, by kind of fault; a channel closed under it gives the last.
-_FAULTS = (MilvusException, grpc.RpcError, TimeoutError, OSError, ValueError)
+_PING_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,22 +52,47 @@ class StoreConnection:
         """One call within its time; a lost server gets a second chance with a new connection."""
         try:
             async with asyncio.timeout(timeout_s or self._options.timeout_s):
-                client = await self._open()
                 try:
-                    return await ask(client)
-                except _FAULTS as error:
-                    _log.warning("store_call_repeated", call=what, error=_text(error))
-                    await self._forget(client)
-                return await ask(await self._open())
-        except _FAULTS as error:
-            await self._forget(self._client)
-            _log.warning("store_unavailable", call=what, error=_text(error))
-            raise unavailable(
-                "STORE_UNAVAILABLE", "the memory store does not answer", store="milvus"
-            ) from error
+                    return await self._ask(ask)
+                except FAULTS as error:
+                    if fault_of(error) is not Fault.LOST:
+                        raise
+                    _log.warning("store_call_repeated", call=what, error=text_of(error))
+                return await self._ask(ask)
+        except FAULTS as error:
+            fault = fault_of(error)
+            if fault is Fault.REFUSED:
+                # No fault of the server, and no better when repeated: whoever waits must not.
+                _log.error("store_refused", call=what, error=text_of(error))
+                raise SelmError("INTERNAL", "the memory store refused a statement") from error
+            if fault is Fault.SLOW:
+                await self._forget_if_silent()
+            raise _unavailable(what, error) from error
 
     async def close(self) -> None:
         await self._forget(self._client)
+
+    async def _ask(self, ask: Callable[[Any], Awaitable[T]]) -> T:
+        client = await self._open()
+        try:
+            return await ask(client)
+        except FAULTS as error:
+            # Others use this client: one refused statement must not close it under them.
+            if fault_of(error) is Fault.LOST:
+                await self._forget(client)
+            raise
+
+    async def _forget_if_silent(self) -> None:
+        """One statement may be slow while the server answers others."""
+        client = self._client
+        if client is None:
+            return
+        try:
+            async with asyncio.timeout(_PING_TIMEOUT_S):
+                await client.get_server_version()
+        except FAULTS as error:
+            _log.warning("store_silent", error=text_of(error))
+            await self._forget(client)
 
     async def _open(self) -> Any:
         """The client, once the collection is there and loaded."""
@@ -76,7 +100,11 @@ class StoreConnection:
             return self._client
         async with self._opening:
             if self._client is None:
-                version = await asyncio.to_thread(prepare, self._options)
+                try:
+                    version = await asyncio.to_thread(prepare, self._options)
+                except FAULTS as error:
+                    # Whatever it is: nothing can be asked before the collection is there.
+                    raise _unavailable("open", error) from error
                 self.is_lite = version.startswith(_LITE)
                 self._client = AsyncMilvusClient(
                     uri=self._options.uri,
@@ -96,8 +124,8 @@ class StoreConnection:
         try:
             async with asyncio.timeout(1):
                 await client.close()
-        except _FAULTS as error:
-            _log.info("store_close_failed", error=_text(error))
+        except FAULTS as error:
+            _log.info("store_close_failed", error=text_of(error))
 
 
 def prepare(options: StoreOptions) -> str:
@@ -140,5 +168,6 @@ def _check_dimension(client: Any, options: StoreOptions) -> None:
         )
 
 
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+def _unavailable(what: str, error: BaseException) -> SelmError:
+    _log.warning("store_unavailable", call=what, error=text_of(error))
+    return unavailable("STORE_UNAVAILABLE", "the memory store does not answer", store="milvus")

@@ -7,7 +7,7 @@ import asyncio
 import importlib.util
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -51,20 +51,23 @@ class SentenceEmbedder:
         return int(self._model.get_embedding_dimension())
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        unknown = [text for text in dict.fromkeys(texts) if text not in self._cache]
+        # Taken out now: while we wait for the model, another call may crowd them out of the cache.
+        found = {text: self._cache[text] for text in texts if text in self._cache}
+        unknown = [text for text in dict.fromkeys(texts) if text not in found]
         if unknown:
             loop = asyncio.get_running_loop()
             vectors = await loop.run_in_executor(self._executor, self._encode, unknown)
-            self._cache.update(zip(unknown, vectors, strict=True))
-        found = [self._cache[text] for text in texts]
-        self._forget_oldest(texts)
-        return found
+            found.update(zip(unknown, vectors, strict=True))
+        self._keep(found)
+        return [found[text] for text in texts]
 
     def _encode(self, texts: list[str]) -> list[Vector]:
         vectors = self._model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
         return [tuple(float(number) for number in vector) for vector in vectors]
 
-    def _forget_oldest(self, used: Sequence[str]) -> None:
+    def _keep(self, used: Mapping[str, Vector]) -> None:
+        """The used ones are the youngest of the cache; its oldest are forgotten."""
+        self._cache.update(used)
         for text in used:
             self._cache.move_to_end(text)
         while len(self._cache) > _MAX_CACHED:

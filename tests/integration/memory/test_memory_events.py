@@ -138,17 +138,6 @@ async def test_a_verified_lesson_retires_its_memory_and_a_rollback_revives_it(me
     assert revived.retired_by_revision == ""
 
 
-async def test_a_lesson_proven_before_it_is_remembered_retires_later(memory: Any) -> None:
-    """LESSONS may run ahead of FEEDBACK: the step is tried again until the memory exists."""
-    message = correction(QUESTION, "Odette Marsh")
-    lesson = message.feedback_event.lesson
-    await memory.advance(LessonState.VERIFIED, lesson, resource=REVISION)
-    subject = streams.feedback_created(memory.tenant, "users/anonymous")
-    await memory.bus.publish(subject, message, message_id="late")
-
-    assert (await memory.wait_for_step(lesson, "RETIRED"))[-1][0] == "RETIRED"
-
-
 async def test_a_correction_of_a_retired_memory_is_recalled_again(memory: Any) -> None:
     """Whoever repeats a correction was answered wrong again, so it is injected again."""
     lesson, sequence = await memory.correct(QUESTION, "Odette Marsh")

@@ -4,6 +4,7 @@ import asyncio
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +105,24 @@ async def test_no_server_is_unavailable_at_once() -> None:
     await store.aclose()
 
     assert (refused.value.reason, refused.value.retry_after_s) == ("STORE_UNAVAILABLE", 1.0)
+
+
+async def test_a_refused_statement_is_internal_and_harms_no_other_call(milvus_uri: str) -> None:
+    """A real server refuses it; the client that others use goes on."""
+    store = MilvusStore(options(milvus_uri))
+    await store.put([memory()])
+    connection = store._connection
+    client = connection._client
+
+    async def ask(client: Any) -> Any:
+        return await client.query(store._options.collection, filter="no_such_field == 1")
+
+    with pytest.raises(SelmError) as refused:
+        await connection.call("query", ask)
+    found = await store.get("t", "m1")
+    is_same = connection._client is client
+    await store.aclose()
+
+    assert (refused.value.reason, refused.value.is_retryable) == ("INTERNAL", False)
+    assert found is not None
+    assert is_same

@@ -69,3 +69,17 @@ async def test_the_wait_ends_with_what_is_known() -> None:
 
     assert refused.value.reason == "CONSISTENCY_NOT_REACHED"
     assert refused.value.metadata == {"wanted_sequence": "3", "applied_sequence": "1"}
+
+
+async def test_waiting_for_all_does_not_pass_a_gap() -> None:
+    """An event that is retried is not applied, though a later one is."""
+    applied = AppliedEvents(unknown)
+    applied.note(1)
+    applied.note(3)
+    await applied.wait_for(3, timeout_s=0)
+    with pytest.raises(SelmError) as refused:
+        await applied.wait_for_all(3, timeout_s=0)
+    applied.note(2)
+    await applied.wait_for_all(3, timeout_s=0)
+
+    assert refused.value.reason == "CONSISTENCY_NOT_REACHED"

@@ -221,3 +221,13 @@ def test_live_lessons_are_those_of_the_adapter_with_consent_by_age():
 def test_a_retired_lesson_is_still_live():
     """What the weights carry has to be kept in them."""
     assert live_lessons([after(*STRAIGHT)], "adapters/default")
+
+
+@pytest.mark.parametrize("num_steps", range(len(STRAIGHT) + 1))
+def test_a_lesson_whose_memory_was_deleted_fails_in_any_state_and_trains_no_more(num_steps):
+    """Also out of the weights, and nothing the trainer says later brings it back."""
+    deleted = step(S.FAILED, "users/ada/memories/m1", "memory_svc", "its memory was deleted")
+    record = advance(after(*STRAIGHT[:num_steps]), deleted)
+    assert (record.state, record.failure) == (S.FAILED, "its memory was deleted")
+    assert live_lessons([record], "adapters/default") == []
+    assert advance(record, step(S.TRAINED, R2)) is record

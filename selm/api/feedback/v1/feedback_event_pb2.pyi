@@ -302,7 +302,7 @@ class Correction(_message.Message):
     text: _builtins.str
     """Required. The right answer, 1 to 8192 bytes, not equal to the given one."""
     question: _builtins.str
-    """Optional. Question it answers. Default: the last user message."""
+    """Optional. Question it answers, 1 to 4096 bytes. Default: the last user message."""
     candidate_index: _builtins.int
     """Optional. Candidate corrected; 0 is the only one."""
     @_builtins.property

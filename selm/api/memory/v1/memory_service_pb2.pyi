@@ -32,7 +32,9 @@ class CreateMemoryRequest(_message.Message):
     parent: _builtins.str
     """Required. Owner, `users/{user}`; user is 1 to 128 characters of `[A-Za-z0-9._@-]`."""
     request_id: _builtins.str
-    """Optional. UUID4 of the caller. A repeat within 24 h returns the first result and changes nothing."""
+    """Optional. UUID4 of the caller. A repeat, however late, changes nothing and returns the memory that
+    it stored, in its present state. One that was folded is known until the next is folded there.
+    """
     @_builtins.property
     def memory(self) -> _memory_pb2.Memory:
         """Required. Its name is ignored."""
@@ -202,7 +204,7 @@ class DeleteMemoryRequest(_message.Message):
     name: _builtins.str
     """Required. `users/{user}/memories/{memory}`."""
     request_id: _builtins.str
-    """Optional. UUID4 of the caller. A repeat within 24 h returns the first result and changes nothing."""
+    """Optional. UUID4 of the caller; any repeat is the same."""
     def __init__(
         self,
         *,

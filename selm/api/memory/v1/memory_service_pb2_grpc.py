@@ -105,8 +105,9 @@ class MemoryServiceServicer(object):
 
     def DeleteMemory(self, request, context):
         """Deletes a memory, leaving a tombstone; the superseded one before it does not come back. Deleting a
-        deleted one is OK.
-        Scope `memories.write`.
+        deleted one is OK. Its lesson, if any, ends FAILED: later training leaves it out.
+        Scope `memories.write`. Errors: BUS_UNAVAILABLE if the memory is deleted but its lesson could not be
+        told so: repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

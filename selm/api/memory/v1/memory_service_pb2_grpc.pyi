@@ -55,8 +55,9 @@ class MemoryServiceStub:
     """
     DeleteMemory: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteMemoryRequest, _memory_service_pb2.DeleteMemoryResponse]
     """Deletes a memory, leaving a tombstone; the superseded one before it does not come back. Deleting a
-    deleted one is OK.
-    Scope `memories.write`.
+    deleted one is OK. Its lesson, if any, ends FAILED: later training leaves it out.
+    Scope `memories.write`. Errors: BUS_UNAVAILABLE if the memory is deleted but its lesson could not be
+    told so: repeat.
     """
     SearchMemories: _grpc.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMemoriesRequest, _memory_service_pb2.SearchMemoriesResponse]
     """Finds memories for a query by exact key, which ends the search, else by meaning, each with the
@@ -92,8 +93,9 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """
     DeleteMemory: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.DeleteMemoryRequest, _memory_service_pb2.DeleteMemoryResponse]  # type: ignore[assignment]
     """Deletes a memory, leaving a tombstone; the superseded one before it does not come back. Deleting a
-    deleted one is OK.
-    Scope `memories.write`.
+    deleted one is OK. Its lesson, if any, ends FAILED: later training leaves it out.
+    Scope `memories.write`. Errors: BUS_UNAVAILABLE if the memory is deleted but its lesson could not be
+    told so: repeat.
     """
     SearchMemories: _aio.UnaryUnaryMultiCallable[_memory_service_pb2.SearchMemoriesRequest, _memory_service_pb2.SearchMemoriesResponse]  # type: ignore[assignment]
     """Finds memories for a query by exact key, which ends the search, else by meaning, each with the
@@ -150,8 +152,9 @@ class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_memory_service_pb2.DeleteMemoryResponse, _abc.Awaitable[_memory_service_pb2.DeleteMemoryResponse]]:
         """Deletes a memory, leaving a tombstone; the superseded one before it does not come back. Deleting a
-        deleted one is OK.
-        Scope `memories.write`.
+        deleted one is OK. Its lesson, if any, ends FAILED: later training leaves it out.
+        Scope `memories.write`. Errors: BUS_UNAVAILABLE if the memory is deleted but its lesson could not be
+        told so: repeat.
         """
 
     @_abc_1.abstractmethod
