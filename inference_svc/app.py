@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from inference_svc import metrics
 from inference_svc.engine.adapter_loader import AdapterLoader
 from inference_svc.engine.adapters import AdapterManager
-from inference_svc.engine.engine import AsyncEngine, EngineLimits
+from inference_svc.engine.engine import AsyncEngine
 from inference_svc.engine.loader import EngineSource, load_engine
+from inference_svc.engine.room import EngineLimits
 from inference_svc.engine.verify import Verifier
 from inference_svc.events import (
     AbortSignals,
@@ -62,6 +63,8 @@ async def build(settings: InferenceSettings) -> AsyncIterator[App]:
             servicer = InferenceServicer(generations, parser, renderer, aborts.signal)
             async with asyncio.TaskGroup() as group:
                 background = [
+                    # Raises when the engine dies, which ends this block and with it the process.
+                    group.create_task(engine.watch()),
                     group.create_task(bus.ready()),
                     group.create_task(publisher.run()),
                     group.create_task(follower.run(adapters)),
@@ -126,9 +129,12 @@ def _app(
         return CheckResult(False, "the broker does not answer", "BUS_UNAVAILABLE")
 
     async def check_adapters() -> CheckResult:
-        if follower.is_ready:
-            return CheckResult(True, "follows the registry")
-        return CheckResult(False, "aliases are still being loaded", "STARTING")
+        if not follower.is_ready:
+            return CheckResult(False, "aliases are still being loaded", "STARTING")
+        if not follower.is_registry_read:
+            # Passed all the same: without a broker the base model goes on answering.
+            return CheckResult(True, "registry not read yet")
+        return CheckResult(True, "follows the registry")
 
     return App(
         servicers=[

@@ -109,6 +109,12 @@ class Ask:
         return self.prompt or (spoken[-1] if spoken else "")
 
     @property
+    def is_single_question(self) -> bool:
+        """All that was said is the query itself; a system message does not count as said."""
+        spoken = [message.role for message in self.messages if message.role != "system"]
+        return bool(self.prompt) or spoken == ["user"]
+
+    @property
     def continues_reply(self) -> bool:
         """The caller opened the reply itself, so no lead can be put before it."""
         return bool(self.messages) and self.messages[-1].role == "assistant"

@@ -93,6 +93,7 @@ class AliasFollower:
         self._caught_up = asyncio.Event()
         # Latched: a broker that appears later must not make a serving replica unready.
         self.is_ready = False
+        self.is_registry_read = False
 
     async def wait(self, without_bus_s: float) -> None:
         """Until every alias known now was tried once; a broker that is away is not waited for."""
@@ -116,6 +117,8 @@ class AliasFollower:
         subjects = streams.ADAPTERS.subjects
         async for item in self._bus.replay("ADAPTERS", subjects, last_per_subject=True):
             if isinstance(item, CaughtUp):
+                adapters.registry_read()
+                self.is_registry_read = True
                 await adapters.settled()
                 self._caught_up.set()
                 continue

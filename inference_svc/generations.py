@@ -163,7 +163,7 @@ class Generations:
             holding.release()
 
     async def _prompt(self, ask: Ask, plan: Plan) -> tuple[Plan, Prompt]:
-        """Tokens to run; a memory over its share of the prompt is left out."""
+        """Tokens to run; a memory over its share, or for which there is no room, is left out."""
         if plan.use is MemoryUse.DIRECT:
             return plan, Prompt(())
         if plan.hit is not None:
@@ -171,7 +171,9 @@ class Generations:
             prompt = await asyncio.to_thread(
                 self._engine.prompt, messages, "", scope.lead_of(plan), ask.messages
             )
-            if prompt.memory_tokens <= self._rules.max_memory_tokens:
+            is_short = prompt.memory_tokens <= self._rules.max_memory_tokens
+            # A memory must not fail, nor cut, what the caller asked for.
+            if is_short and self._engine.fits(prompt, ask.sampling):
                 return plan, prompt
             plan = scope.without_memory(plan)
         # Off the loop: a prompt may be megabytes.

@@ -19,8 +19,6 @@ log = structlog.get_logger()
 MAX_RESULTS = 3
 # Longer queries are cut: no stored question is that long, so none can match exactly.
 MAX_QUERY_BYTES = 8192
-# After a consistency token was not reached: time for the same search without it.
-STALE_SEARCH_S = 0.2
 CHANNEL_OPTIONS = (
     # A memory service that comes back is found within a second.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -32,6 +30,8 @@ CHANNEL_OPTIONS = (
 _STATES = (memory_pb2.Memory.STATE_ACTIVE, memory_pb2.Memory.STATE_RETIRED)
 # The caller's own fault, unlike everything else that a search may answer.
 _CALLERS_FAULT = "CURSOR_INVALID"
+# Memory answers, but has not applied the token yet.
+_LAGS = "CONSISTENCY_NOT_REACHED"
 
 
 class MemoryRecall:
@@ -58,16 +58,17 @@ class MemoryRecall:
         except SelmError as error:
             if error.reason == _CALLERS_FAULT:
                 raise
-            state, hits = await self._search_stale(ask, error)
+            left_s = start + ask.memory.timeout_s - time.monotonic()
+            state, hits = await self._search_stale(ask, error, left_s)
         return Recollection(state, hits, time.monotonic() - start)
 
     async def _search_stale(
-        self, ask: Ask, error: SelmError
+        self, ask: Ask, error: SelmError, left_s: float
     ) -> tuple[MemoryState, tuple[Hit, ...]]:
         """Memory that lags behind the token is asked once more for what it has."""
-        if ask.memory.consistency_token and error.reason != "STORE_UNAVAILABLE":
+        if error.reason == _LAGS and left_s > 0:
             with suppress(SelmError):
-                return MemoryState.STALE, await self._search(ask, "", STALE_SEARCH_S)
+                return MemoryState.STALE, await self._search(ask, "", left_s)
         log.warning("memory_degraded", reason=error.reason)
         return MemoryState.DEGRADED, ()
 

@@ -46,7 +46,8 @@ def _memory_use(ask: Ask, hit: Hit | None) -> MemoryUse:
     limit = ask.memory.max_use
     if hit is None or not hit.is_active or not hit.answer:
         return MemoryUse.NONE
-    is_answer = hit.is_correction and hit.is_exact and not ask.continues_reply
+    # Earlier turns may turn the same words into another question ("And in Berlin?").
+    is_answer = hit.is_correction and hit.is_exact and ask.is_single_question
     if is_answer and limit >= MemoryUse.DIRECT:
         return MemoryUse.DIRECT
     if not ask.messages:

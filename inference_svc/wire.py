@@ -21,6 +21,9 @@ MAX_STOP_SEQUENCES = 16
 MAX_STOP_SEQUENCE_BYTES = 64
 MAX_LABELS = 64
 MAX_MEMORY_TIMEOUT_S = 5.0
+# Logits are divided by these: smaller divisors make float32 overflow.
+MIN_TEMPERATURE = 0.01
+MIN_REPETITION_PENALTY = 0.01
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
@@ -140,6 +143,9 @@ def _parse_sampling(wire: Any, facts: ModelFacts, found: Violations) -> Sampling
         found.check(is_in, f"{here}.{field}", f"must be {start} to {high:g}")
         return value
 
+    temperature = number("temperature", 0.0, 0.0, 2.0)
+    is_divisor = not 0.0 < temperature < MIN_TEMPERATURE
+    found.check(is_divisor, f"{here}.temperature", f"must be 0, or {MIN_TEMPERATURE:g} to 2")
     is_count = wire.max_output_tokens >= 0
     found.check(is_count, f"{here}.max_output_tokens", "must be 1 and up, or 0 for the default")
     stops = tuple(wire.stop_sequences)
@@ -151,11 +157,11 @@ def _parse_sampling(wire: Any, facts: ModelFacts, found: Violations) -> Sampling
         found.check(is_short, f"{here}.stop_sequences[{index}]", bound)
     return Sampling(
         max_output_tokens=wire.max_output_tokens,
-        temperature=number("temperature", 0.0, 0.0, 2.0),
+        temperature=temperature,
         top_p=number("top_p", 1.0, 0.0, 1.0, above=True),
         top_k=int(number("top_k", 0, 0, facts.vocabulary_size)),
         min_p=number("min_p", 0.0, 0.0, 1.0),
-        repetition_penalty=number("repetition_penalty", 1.0, 0.0, 2.0, above=True),
+        repetition_penalty=number("repetition_penalty", 1.0, MIN_REPETITION_PENALTY, 2.0),
         frequency_penalty=number("frequency_penalty", 0.0, -2.0, 2.0),
         presence_penalty=number("presence_penalty", 0.0, -2.0, 2.0),
         stop_sequences=stops,

@@ -78,10 +78,13 @@ def load_model(folder: Path, dtype: str = "float32", device: str = "cpu") -> tup
         raise BaseModelError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
     check_config(_read_json(folder / "config.json"))
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    # Once more as the config class reads it: some have a window where config.json is silent.
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    check_attention(config.get_text_config().to_dict())
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=getattr(torch, dtype),
@@ -106,9 +109,23 @@ def check_config(config: Mapping[str, Any]) -> None:
     for key in config:
         if key in ("auto_map", "trust_remote_code", "custom_pipelines") or "_kernel" in key:
             raise BaseModelError(f"config.json asks for foreign code: {key}")
+    _check_layers(config)
+
+
+def _check_layers(config: Mapping[str, Any]) -> None:
     kinds = set(config.get("layer_types") or ["full_attention"])
     if kinds != {"full_attention"}:
         raise BaseModelError(f"attention of kind {', '.join(sorted(kinds))} is not supported")
+
+
+def check_attention(config: Mapping[str, Any]) -> None:
+    """Refuses a config, read with its class, whose attention does not see the whole context."""
+    _check_layers(config)
+    window = config.get("sliding_window")
+    # Where layers are named one by one, they decide; the window is then a number without use.
+    is_used = config.get("use_sliding_window") is not False and not config.get("layer_types")
+    if window and is_used:
+        raise BaseModelError(f"attention in a sliding window of {window} is not supported")
 
 
 def weights_sha256(folder: Path) -> str:

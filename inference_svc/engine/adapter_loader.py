@@ -17,7 +17,7 @@ import structlog
 
 from inference_svc import metrics
 from inference_svc.engine.engine import AsyncEngine
-from inference_svc.engine.slots import Key, LoadedRevision, SlotTable, key_of
+from inference_svc.engine.slots import NO_SLOT, Key, LoadedRevision, SlotTable, key_of
 from inference_svc.engine.verify import VerifiedAdapter, Verifier, check_canary, digest_mismatch
 from inference_svc.ports import ArtifactSource
 from inference_svc.revisions import Revision
@@ -95,13 +95,20 @@ class AdapterLoader:
         if loaded := self.table.get(key):
             return loaded
         failure = self.failures.get(key)
-        if failure is not None and time.monotonic() < failure.retry_at:
-            raise failure.error
+        if failure is not None and self._is_fresh(failure):
+            # Without the traceback: the same error is raised many times, and each would add to it.
+            raise failure.error.with_traceback(None)
         if key not in self.loads:
             self.loads[key] = asyncio.create_task(self._load(revision))
             self.loads[key].add_done_callback(lambda task: self._load_ended(key, task))
         # Shielded: a caller that goes away must not end the load for the others.
         return await asyncio.shield(self.loads[key])
+
+    def _is_fresh(self, failure: LoadFailure) -> bool:
+        """Still within its back-off; a missing slot is no longer missing once one is free."""
+        if failure.error.reason == NO_SLOT and self.table.has_room(self.aliased()):
+            return False
+        return time.monotonic() < failure.retry_at
 
     def _load_ended(self, key: Key, task: asyncio.Task[LoadedRevision]) -> None:
         del self.loads[key]
@@ -116,9 +123,7 @@ class AdapterLoader:
             slot = await self._install(revision, adapter)
         except SelmError as error:
             metrics.LOAD_FAILURES.labels(error.reason).inc()
-            # No slot is nothing against the revision: the next request may find one.
-            if error.reason != "ADAPTER_SLOTS_EXHAUSTED":
-                self.failures[key] = self._failure(revision, error)
+            self.failures[key] = self._failure(revision, error)
             raise
         except Exception as error:
             log.exception("adapter_load_failed", revision=revision.name)

@@ -26,7 +26,8 @@ from inference_svc.revisions import (
     Selection,
     Selector,
 )
-from selm.errors import SelmError, adapter_not_found
+from selm import streams
+from selm.errors import SelmError, adapter_not_found, unavailable
 from selm.names import DEFAULT_ADAPTER
 
 log = structlog.get_logger()
@@ -70,6 +71,8 @@ class AdapterManager:
         self._wanted: dict[AliasKey, AliasMove] = {}
         self._followers: dict[AliasKey, asyncio.Task[None]] = {}
         self._settled: dict[AliasKey, asyncio.Event] = {}
+        # Until then an alias that is missing here may well exist.
+        self._is_registry_read = False
 
     async def __aenter__(self) -> "AdapterManager":
         self._loader.open()
@@ -98,6 +101,10 @@ class AdapterManager:
         if follower := self._followers.pop(alias, None):
             follower.cancel()
         self._followers[alias] = asyncio.create_task(self._follow(alias, move))
+
+    def registry_read(self) -> None:
+        """Every alias that exists now was followed: from here on a missing one does not exist."""
+        self._is_registry_read = True
 
     async def settled(self) -> None:
         """Returns once every move known now has served or failed for the first time."""
@@ -141,10 +148,11 @@ class AdapterManager:
         if selector.is_base:
             return HeldSelection(Selection(None, reason=AdapterReason.BASE_REQUESTED))
         if selector.is_default:
-            move = self._serving.get((tenant, DEFAULT_ADAPTER, DEFAULT_ALIAS))
-            if move is None:
+            default = (tenant, DEFAULT_ADAPTER, DEFAULT_ALIAS)
+            if default not in self._wanted:
+                # Without a registry as well: a broker that is away must not stop every answer.
                 return HeldSelection(Selection(None, reason=AdapterReason.NOTHING_PROMOTED))
-            return await self._hold_alias(move, selector)
+            return await self._hold_alias(await self._move(default), selector)
         if selector.sha256:
             return await self._hold(await self._by_digest(tenant, selector.sha256), selector)
         if selector.revision:
@@ -155,7 +163,12 @@ class AdapterManager:
     async def _move(self, alias: AliasKey) -> AliasMove:
         """What an alias serves; one that never served yet is waited for, or fails as its load."""
         if alias not in self._wanted:
-            raise adapter_not_found(f"{alias[1]}/revisions/{alias[2]}")
+            name = f"{alias[1]}/revisions/{alias[2]}"
+            if not self._is_registry_read:
+                raise unavailable(
+                    "BUS_UNAVAILABLE", f"{name} is not known yet", stream=streams.ADAPTERS.name
+                )
+            raise adapter_not_found(name)
         if alias not in self._serving:
             await self._loader.ensure_loaded(self._wanted[alias].revision)
         return self._serving.get(alias) or self._wanted[alias]

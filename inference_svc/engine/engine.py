@@ -7,17 +7,17 @@ Knows no adapter names and no requests, only tokens and slots.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 import structlog
 import torch
 
 from inference_svc.core import (
-    DEFAULT_MAX_OUTPUT_TOKENS,
     Delta,
     Message,
     ModelFacts,
@@ -27,8 +27,9 @@ from inference_svc.core import (
 from inference_svc.engine.detokenizer import Detokenizer, StopScanner
 from inference_svc.engine.kv_cache import CacheBudget
 from inference_svc.engine.model_runner import ModelRunner
-from inference_svc.engine.running import News, RunningGeneration
-from inference_svc.engine.sampler import RowSampler, choose_tokens
+from inference_svc.engine.room import EngineLimits, Room
+from inference_svc.engine.running import News, Outbox, RunningGeneration
+from inference_svc.engine.sampler import RowSampler
 from inference_svc.engine.scheduler import Scheduler
 from inference_svc.engine.sequence import Sequence, Status
 from inference_svc.engine.tokenizer import ChatTokenizer
@@ -36,20 +37,6 @@ from selm.errors import SelmError
 
 log = structlog.get_logger()
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class EngineLimits:
-    """Bounds of one engine."""
-
-    max_running: int = 16
-    max_waiting: int = 64
-    cache_bytes: int = 2 << 30
-    # A long prompt is computed in such pieces, so that other rows and aborts are not held up.
-    prefill_chunk_tokens: int = 512
-    # Deltas that a slow reader may leave unread.
-    max_unread: int = 256
-    num_threads: int = 0
 
 
 class AsyncEngine:
@@ -67,6 +54,7 @@ class AsyncEngine:
         self._tokenizer = tokenizer
         self._limits = limits
         self._budget = CacheBudget(runner.cache_shape, limits.cache_bytes)
+        self._room = Room(facts.context_length, self._budget)
         self._scheduler = Scheduler(self._budget, limits.max_running)
         self._doors: dict[Sequence, RunningGeneration] = {}
         # Everything the loop wants from the thread, done in order between two steps.
@@ -74,13 +62,15 @@ class AsyncEngine:
         self._wake = threading.Event()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._news: list[tuple[RunningGeneration, News]] = []
+        self._outbox = Outbox()
+        self._ended = asyncio.Event()
+        # Said by the thread itself: it lives on for a moment after its last step.
+        self._has_died = False
 
     # On the event loop.
 
     def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._outbox.open(asyncio.get_running_loop())
         self._thread.start()
 
     async def stop(self) -> None:
@@ -90,9 +80,15 @@ class AsyncEngine:
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
 
+    async def watch(self) -> None:
+        """Returns after `stop`; raises if the thread died, so that a supervisor starts it anew."""
+        await self._ended.wait()
+        if not self._is_stopping:
+            raise RuntimeError("the engine thread died")
+
     @property
     def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        return self._thread.is_alive() and not self._has_died
 
     @property
     def num_unfinished(self) -> int:
@@ -119,10 +115,14 @@ class AsyncEngine:
     ) -> Prompt:
         return self._tokenizer.prompt(messages, raw, lead, plain)
 
+    def fits(self, prompt: Prompt, sampling: Sampling) -> bool:
+        """Whether the prompt leaves room for all the output that is wanted."""
+        return self._room.fits(prompt, sampling)
+
     def submit(self, prompt: Prompt, sampling: Sampling, slot: int) -> RunningGeneration:
         """Puts a generation into the waiting room; refuses what can never fit, and too many."""
         self._check_alive()
-        sampling = self._within_context(prompt, sampling)
+        sampling = self._room.claim(prompt, sampling)
         limit = self._limits.max_running + self._limits.max_waiting
         if self.num_unfinished >= limit:
             raise SelmError(
@@ -169,34 +169,8 @@ class AsyncEngine:
     def _check_alive(self) -> None:
         if self._is_stopping:
             raise _draining()
-        if not self._thread.is_alive():
-            raise SelmError("INTERNAL", "the engine has stopped")
-
-    def _within_context(self, prompt: Prompt, sampling: Sampling) -> Sampling:
-        room = self.facts.context_length - len(prompt.tokens)
-        wanted = sampling.max_output_tokens or min(DEFAULT_MAX_OUTPUT_TOKENS, max(room, 1))
-        if wanted > room:
-            raise SelmError(
-                "CONTEXT_TOO_LONG",
-                f"{len(prompt.tokens)} input tokens and {wanted} output tokens do not fit"
-                f" the context of {self.facts.context_length}",
-                metadata={
-                    "input_tokens": str(len(prompt.tokens)),
-                    "max_output_tokens": str(wanted),
-                    "context_length": str(self.facts.context_length),
-                },
-            )
-        needed = len(prompt.tokens) + wanted
-        if not self._budget.fits_alone(needed):
-            raise SelmError(
-                "KV_CACHE_EXHAUSTED",
-                f"{needed} tokens do not fit the cache of {self._budget.num_tokens_total}",
-                metadata={
-                    "tokens_needed": str(needed),
-                    "tokens_total": str(self._budget.num_tokens_total),
-                },
-            )
-        return replace(sampling, max_output_tokens=wanted)
+        if not self.is_alive:
+            raise _dead()
 
     def _post(self, errand: Callable[[], None]) -> None:
         self._errands.append(errand)
@@ -211,19 +185,23 @@ class AsyncEngine:
             while not self._is_stopping:
                 self._run_errands()
                 if self._scheduler.is_idle:
-                    self._deliver()
+                    self._outbox.deliver()
                     self._wake.wait()
                 else:
                     self._step()
                 self._wake.clear()
+            self._run_errands()
         except Exception:
             log.exception("engine_died")
-            raise
+            self._has_died = True
+            # Whoever waits for work between steps must not wait for ever.
+            with suppress(Exception):
+                self._run_errands()
         finally:
-            self._run_errands()
             for sequence in list(self._doors):
-                self._drop(sequence, _draining())
-            self._deliver()
+                self._drop(sequence, _dead() if self._has_died else _draining())
+            self._outbox.deliver()
+            self._outbox.call(self._ended.set)
 
     def _run_errands(self) -> None:
         while self._errands:
@@ -231,32 +209,32 @@ class AsyncEngine:
 
     def _step(self) -> None:
         """Admit, compute one chunk of one prompt, one token for every decoding row, deliver."""
-        self._scheduler.admit()
+        while (waiting := self._scheduler.next_waiting()) is not None:
+            self._guard([waiting], partial(self._scheduler.admit, waiting))
         prefill = self._scheduler.next_prefill()
         if prefill is not None:
-            self._guard([prefill], self._prefill)
+            self._guard([prefill], partial(self._prefill, prefill))
         decoding = self._scheduler.decoding()
         if decoding:
-            self._guard(decoding, self._decode)
-        self._deliver()
+            self._guard(decoding, partial(self._decode, decoding))
+        self._outbox.deliver()
 
-    def _guard(self, rows: list[Sequence], work: Callable[[list[Sequence]], None]) -> None:
+    def _guard(self, rows: list[Sequence], work: Callable[[], None]) -> None:
         """A fault ends the rows it hit, never the engine."""
         try:
-            work(rows)
+            work()
         except Exception:
             log.exception("engine_step_failed", num_rows=len(rows))
             for sequence in rows:
                 self._drop(sequence, SelmError("INTERNAL", "the engine failed on this request"))
 
-    def _prefill(self, rows: list[Sequence]) -> None:
-        (sequence,) = rows
+    def _prefill(self, sequence: Sequence) -> None:
         assert sequence.cache is not None
         chunk = sequence.next_chunk(self._limits.prefill_chunk_tokens)
         logits = self.runner.prefill(chunk, sequence.cache, sequence.slot)
         if sequence.is_prefilled:
             sequence.status = Status.DECODING
-            self._choose(logits.unsqueeze(0), rows)
+            self._choose(logits.unsqueeze(0), [sequence])
 
     def _decode(self, rows: list[Sequence]) -> None:
         caches = [row.cache for row in rows if row.cache is not None]
@@ -264,22 +242,25 @@ class AsyncEngine:
         self._choose(logits, rows)
 
     def _choose(self, logits: torch.Tensor, rows: list[Sequence]) -> None:
-        """logits: [rows, vocabulary]. A row whose logits are not finite fails alone."""
+        """logits: [rows, vocabulary]. A row that cannot go on fails alone."""
         finite = logits.isfinite().all(dim=-1).tolist()
-        good = [index for index, is_finite in enumerate(finite) if is_finite]
-        if len(good) < len(rows):
-            for index, is_finite in enumerate(finite):
-                if not is_finite:
-                    self._drop(rows[index], SelmError("INTERNAL", "the model gave no number"))
-            logits, rows = logits[good], [rows[index] for index in good]
-        tokens = choose_tokens(logits, [row.sampler for row in rows])
-        for sequence, token in zip(rows, tokens, strict=True):
-            self._tell(sequence, sequence.append(token))
+        likeliest = logits.argmax(dim=-1).tolist()
+        for index, row in enumerate(rows):
+            if finite[index]:
+                extend = partial(self._extend, row, logits[index], likeliest[index])
+                # What one caller's knobs break in sampling or text must not end the others.
+                self._guard([row], extend)
+            else:
+                self._drop(row, SelmError("INTERNAL", "the model gave no number"))
+
+    def _extend(self, sequence: Sequence, logits: torch.Tensor, likeliest: int) -> None:
+        token = sequence.sampler.choose(logits, likeliest)
+        self._tell(sequence, sequence.append(token))
 
     def _tell(self, sequence: Sequence, text: str) -> None:
         door = self._doors[sequence]
         door.num_pushed += 1
-        self._news.append((door, Delta(text, len(sequence.output))))
+        self._outbox.add(door, Delta(text, len(sequence.output)))
         if sequence.finish_reason is not None:
             self._end(sequence, sequence.ending())
         elif door.is_overfull:
@@ -300,25 +281,12 @@ class AsyncEngine:
         if door is None:
             return  # Over already: an abort that came late.
         self._scheduler.remove(sequence)
-        self._news.append((door, news))
-
-    def _deliver(self) -> None:
-        """One call into the loop per step, however many rows have news."""
-        if not self._news:
-            return
-        news, self._news = self._news, []
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(_hand_out, news)
-        except RuntimeError:
-            # The loop is closed: nobody is left to tell.
-            log.info("engine_loop_closed", num_news=len(news))
-
-
-def _hand_out(news: Iterable[tuple[RunningGeneration, News]]) -> None:
-    for door, item in news:
-        door.deliver(item)
+        self._outbox.add(door, news)
 
 
 def _draining() -> SelmError:
     return SelmError("DRAINING", "the server is shutting down", retry_after_s=1.0)
+
+
+def _dead() -> SelmError:
+    return SelmError("INTERNAL", "the engine has stopped")

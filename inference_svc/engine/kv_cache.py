@@ -61,12 +61,16 @@ class CacheBudget:
     def fits_alone(self, num_tokens: int) -> bool:
         return num_tokens <= self.num_tokens_total
 
-    def allocate(self, num_tokens: int) -> RowCache | None:
-        """A cache of that length, or None until others have ended."""
-        if self.num_tokens_reserved + num_tokens > self.num_tokens_total:
-            return None
+    def has_room(self, num_tokens: int) -> bool:
+        """Whether it fits beside what is reserved now."""
+        return self.num_tokens_reserved + num_tokens <= self.num_tokens_total
+
+    def allocate(self, num_tokens: int) -> RowCache:
+        """A cache of that length; ask has_room first."""
+        # Counted last: where the memory itself runs out, nothing must stay reserved.
+        cache = RowCache(self._shape, num_tokens)
         self.num_tokens_reserved += num_tokens
-        return RowCache(self._shape, num_tokens)
+        return cache
 
     def free(self, cache: RowCache) -> None:
         self.num_tokens_reserved -= cache.capacity

@@ -9,8 +9,9 @@ import structlog
 import torch
 
 from inference_svc.core import ModelFacts
-from inference_svc.engine.engine import AsyncEngine, EngineLimits
+from inference_svc.engine.engine import AsyncEngine
 from inference_svc.engine.model_runner import ModelRunner
+from inference_svc.engine.room import EngineLimits
 from inference_svc.engine.tokenizer import ChatTokenizer, end_tokens
 from selm.base_model import BaseModelError, load_model, resolve_base_model
 

@@ -6,9 +6,14 @@ Filled by the engine thread through the loop; knows no sequence and no model.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import structlog
 
 from inference_svc.core import Delta, Ending
 from selm.errors import SelmError
+
+log = structlog.get_logger()
 
 # One step's news for one generation: text, the end, or why it failed.
 News = Delta | Ending | SelmError
@@ -60,3 +65,38 @@ class RunningGeneration:
                     raise news
             self._arrived.clear()
             await self._arrived.wait()
+
+
+class Outbox:
+    """The engine thread's end: gathers the news of a step and hands them to the event loop."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news: list[tuple[RunningGeneration, News]] = []
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """To be called before the thread starts."""
+        self._loop = loop
+
+    def add(self, door: RunningGeneration, news: News) -> None:
+        self._news.append((door, news))
+
+    def deliver(self) -> None:
+        """One call into the loop per step, however many rows have news."""
+        if self._news:
+            news, self._news = self._news, []
+            self.call(partial(_hand_out, news))
+
+    def call(self, work: Callable[[], None]) -> None:
+        """Has the loop do something soon."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(work)
+        except RuntimeError:
+            # The loop is closed: nobody is left to tell.
+            log.info("engine_loop_closed")
+
+
+def _hand_out(news: list[tuple[RunningGeneration, News]]) -> None:
+    for door, item in news:
+        door.deliver(item)

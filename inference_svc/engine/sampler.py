@@ -26,8 +26,13 @@ class RowSampler:
         self._seen: set[int] = set(prompt) if sampling.repetition_penalty != 1.0 else set()
         self._counts: Counter[int] = Counter()
 
-    def choose(self, logits: Tensor) -> int:
-        """logits: [vocabulary], float32. Records the choice."""
+    def choose(self, logits: Tensor, likeliest: int | None = None) -> int:
+        """logits: [vocabulary], float32; `likeliest` if their argmax is known. Records the choice.
+
+        Plain greedy rows take it as it is, so that a batch computes one argmax for all its rows.
+        """
+        if likeliest is not None and self.sampling.is_plain_greedy:
+            return likeliest
         token = self._draw(self._penalised(logits))
         self.record(token)
         return token
@@ -78,12 +83,3 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
     return logits.masked_fill(
         torch.zeros_like(logits, dtype=torch.bool).scatter(0, order, before >= top_p), -torch.inf
     )
-
-
-def choose_tokens(logits: Tensor, samplers: Sequence[RowSampler]) -> list[int]:
-    """One token per row; logits: [rows, vocabulary]. Plain greedy rows share one argmax."""
-    likeliest = logits.argmax(dim=-1).tolist()
-    return [
-        likeliest[row] if sampler.sampling.is_plain_greedy else sampler.choose(logits[row])
-        for row, sampler in enumerate(samplers)
-    ]

@@ -26,17 +26,20 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 
-    def admit(self) -> None:
-        """Gives rows to the first in line; nobody overtakes one whose memory does not fit yet."""
-        while self.waiting and len(self.running) < self._max_running:
-            cache = self._budget.allocate(self.waiting[0].num_reserved_tokens)
-            if cache is None:
-                return
-            sequence = self.waiting.popleft()
-            sequence.cache = cache
-            sequence.status = Status.PREFILLING
-            sequence.admit_time = time.monotonic()
-            self.running.append(sequence)
+    def next_waiting(self) -> Sequence | None:
+        """The first in line if it can run now; nobody overtakes one that does not fit yet."""
+        if not self.waiting or len(self.running) >= self._max_running:
+            return None
+        first = self.waiting[0]
+        return first if self._budget.has_room(first.num_reserved_tokens) else None
+
+    def admit(self, sequence: Sequence) -> None:
+        """Gives a row to what next_waiting named; if its memory fails, it waits as before."""
+        sequence.cache = self._budget.allocate(sequence.num_reserved_tokens)
+        self.waiting.remove(sequence)
+        sequence.status = Status.PREFILLING
+        sequence.admit_time = time.monotonic()
+        self.running.append(sequence)
 
     def next_prefill(self) -> Sequence | None:
         """The earliest admitted one whose prompt is not computed: one per step."""

@@ -13,6 +13,7 @@ from selm.errors import SelmError
 
 # Tenant and revision name: the same content of two tenants is two revisions.
 Key = tuple[str, str]
+NO_SLOT = "ADAPTER_SLOTS_EXHAUSTED"
 
 
 def key_of(revision: Revision) -> Key:
@@ -76,14 +77,10 @@ class SlotTable:
         """
         if self._free:
             return self._free.pop()
-        idle = [
-            loaded
-            for key, loaded in self._loaded.items()
-            if loaded.num_leases == 0 and key not in aliased
-        ]
+        idle = self._idle(aliased)
         if not idle:
             raise SelmError(
-                "ADAPTER_SLOTS_EXHAUSTED",
+                NO_SLOT,
                 f"all {self.num_slots} adapter slots are aliased or in use",
                 metadata={"slots": str(self.num_slots)},
                 retry_after_s=1.0,
@@ -91,6 +88,17 @@ class SlotTable:
         oldest = min(idle, key=lambda loaded: loaded.last_use)
         del self._loaded[key_of(oldest.revision)]
         return oldest.slot
+
+    def has_room(self, aliased: set[Key]) -> bool:
+        """Whether take would find a slot now."""
+        return bool(self._free or self._idle(aliased))
+
+    def _idle(self, aliased: set[Key]) -> list[LoadedRevision]:
+        return [
+            loaded
+            for key, loaded in self._loaded.items()
+            if loaded.num_leases == 0 and key not in aliased
+        ]
 
     def put(self, loaded: LoadedRevision) -> None:
         self._loaded[key_of(loaded.revision)] = loaded

@@ -14,8 +14,8 @@ import torch
 
 from inference_svc.core import Message, Sampling
 from inference_svc.engine.engine import AsyncEngine
-from inference_svc.engine.room import EngineLimits
 from inference_svc.engine.loader import EngineSource, load_engine
+from inference_svc.engine.room import EngineLimits
 from selm.base_model import load_model, resolve_base_model
 
 NUM_TOKENS = 32

@@ -29,6 +29,7 @@ class Service:
     def __init__(
         self, channel: grpc.aio.Channel, shared: SharedSettings, artifacts: Path, tenant: str = ""
     ) -> None:
+        self.channel = channel
         self.inference = inference_service_pb2_grpc.InferenceServiceStub(channel)
         self.replica = replica_service_pb2_grpc.ReplicaServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)

@@ -5,9 +5,11 @@ import asyncio
 import grpc
 import pytest
 
+from inference_svc.engine.scheduler import Scheduler
 from selm.api.adapter.v1 import adapter_pb2
 from selm.api.event.v1 import inference_event_pb2
 from selm.api.inference.v1 import generation_pb2, inference_service_pb2, input_pb2
+from selm.api.ops.v1 import server_service_pb2, server_service_pb2_grpc
 from selm.bus import Bus
 from selm.errors import InvalidFields, from_rpc_error
 from selm.streams import generation_finished
@@ -161,7 +163,30 @@ async def test_starts_and_answers_without_a_broker(start_service, free_port: int
             scope_mode=adapter_pb2.SCOPE_MODE_ALWAYS,
         )
         unknown = await refusal(service.generate(adapter=selector))
+        alias = await refusal(
+            service.generate(adapter=input_pb2.AdapterSelector(adapter="adapters/abc"))
+        )
+        probe = server_service_pb2_grpc.ServerServiceStub(service.channel)
+        request = server_service_pb2.GetServerInfoRequest()
+        info = (await probe.GetServerInfo(request)).server_info
 
     assert serving
+    assert alias.reason == "BUS_UNAVAILABLE"
+    assert "registry not read yet" in str(info)
     assert generation.candidates[0].output_tokens == 3
     assert unknown.reason == "BUS_UNAVAILABLE"
+
+
+async def test_dead_engine_ends_the_process(start_service, nats_url: str, monkeypatch) -> None:
+    """The caller learns INTERNAL, and the server ends with an error for its supervisor to see."""
+
+    def broken(self: Scheduler) -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(ExceptionGroup) as ended:
+        async with start_service(nats_url) as service:
+            monkeypatch.setattr(Scheduler, "next_prefill", broken)
+            failed = await refusal(service.generate(sampling_params=sampling(3)))
+
+    assert failed.reason == "INTERNAL"
+    assert ended.group_contains(RuntimeError, match="engine")

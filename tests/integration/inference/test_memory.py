@@ -234,3 +234,47 @@ async def test_scoped_adapter_follows_the_gate(
         "nothing": generation_pb2.ADAPTER_REASON_OUT_OF_SCOPE,
     }
     assert [found[name].adapter_applied for name in found] == [True, False, False]
+
+
+@pytest.mark.parametrize("num_tokens", [1990, 0])
+async def test_memory_that_leaves_no_room_is_left_out(
+    start_service, nats_url: str, num_tokens: int
+) -> None:
+    """A request that fits by itself is answered without memory rather than CONTEXT_TOO_LONG."""
+    asked = "capital of veld" if num_tokens else "word " * 1750
+    async with (
+        running_memory() as (memory, target),
+        start_service(nats_url, memory_target=target) as service,
+    ):
+        memory.hits = [hit(Decision.REASON_SIMILAR)]
+        options = {"sampling_params": sampling(num_tokens), **READY}
+        call = service.stream(asked, **options)
+        started = (await call.read()).started
+        call.cancel()
+
+    assert started.memories[0].use == memory_pb2.MEMORY_USE_NONE
+    assert started.input_tokens > 10
+
+
+async def test_only_lagging_memory_is_asked_again_and_within_the_budget(
+    start_service, nats_url: str
+) -> None:
+    """One search after any other failure; a second one gets what is left of the time."""
+    async with (
+        running_memory() as (memory, target),
+        start_service(nats_url, memory_target=target) as service,
+    ):
+        memory.error = SelmError("INTERNAL", "broken")
+        options = with_timeout(5, consistency_token="t")
+        broken = await service.generate(sampling_params=sampling(1), memory_options=options)
+        num_searches = len(memory.requests)
+        memory.error, memory.delay_s = SelmError("CONSISTENCY_NOT_REACHED", "behind"), 0.6
+        options = with_timeout(1, consistency_token="t")
+        late = await service.generate(sampling_params=sampling(1), memory_options=options)
+
+    assert broken.memory_state == generation_pb2.MEMORY_STATE_DEGRADED
+    assert num_searches == 1
+    assert len(memory.requests) == 3
+    # 0.6 s of 1 s were gone, and the second search takes 0.6 s as well.
+    assert late.memory_state == generation_pb2.MEMORY_STATE_DEGRADED
+    assert late.timings.recall_duration.ToMilliseconds() < 1500

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from inference_svc.engine.engine import AsyncEngine, EngineLimits
+from inference_svc.engine.engine import AsyncEngine
 from inference_svc.engine.loader import EngineSource, load_engine
+from inference_svc.engine.room import EngineLimits
 from tests.model_fixtures import PackedAdapter, pack_constant_adapter
 
 StartEngine = Callable[..., AbstractAsyncContextManager[AsyncEngine]]

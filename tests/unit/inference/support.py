@@ -92,7 +92,7 @@ class Replica:
 
 @asynccontextmanager
 async def running_replica(
-    engine: AsyncEngine, tmp_path: Path, retry_s: float = 60.0
+    engine: AsyncEngine, tmp_path: Path, retry_s: float = 60.0, is_registry_read: bool = True
 ) -> AsyncIterator[Replica]:
     """The adapter manager of an engine, with artifacts from a folder."""
     replica = Replica(engine, tmp_path / "store")
@@ -105,6 +105,8 @@ async def running_replica(
     )
     async with AdapterManager(loader, replica.registry, replica.on_outcome) as adapters:
         replica.adapters = adapters
+        if is_registry_read:
+            adapters.registry_read()
         yield replica
 
 

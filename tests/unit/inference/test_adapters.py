@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_svc.engine.engine import EngineLimits
+from inference_svc.engine.room import EngineLimits
 from inference_svc.revisions import AdapterReason, LoadState, ScopeMode, Selector
 from selm.errors import SelmError
 from tests.unit.inference.support import ADAPTER, TENANT, read, revision_of, running_replica, tokens

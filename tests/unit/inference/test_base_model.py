@@ -9,6 +9,7 @@ import pytest
 from selm.base_model import (
     BaseModelError,
     check_config,
+    load_model,
     load_tokenizer,
     model_name,
     resolve_base_model,
@@ -94,3 +95,38 @@ def test_broken_config_is_one_clear_line(tmp_path: Path) -> None:
 def test_model_name_is_a_resource_name(source: str, name: str) -> None:
     """Lower case, dashes, no quantisation suffix."""
     assert model_name(source) == name
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_refused"),
+    [
+        # Its class has a window where the file says nothing.
+        ({"model_type": "mistral"}, True),
+        ({"model_type": "mistral", "sliding_window": None}, False),
+        ({"model_type": "qwen2", "sliding_window": 64, "use_sliding_window": False}, False),
+        (
+            {
+                "model_type": "qwen2",
+                "sliding_window": 64,
+                "use_sliding_window": True,
+                "max_window_layers": 0,
+            },
+            True,
+        ),
+    ],
+)
+def test_sliding_window_is_refused_as_the_class_reads_it(
+    tiny_model: Path, tmp_path: Path, fields: dict[str, object], is_refused: bool
+) -> None:
+    """A model that forgets what is beyond its window would answer wrongly without a word."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("architectures", "layer_types"):
+        config.pop(name, None)
+    (folder / "config.json").write_text(json.dumps(config | fields))
+    if is_refused:
+        with pytest.raises(BaseModelError, match="sliding"):
+            load_model(folder)
+    else:
+        load_model(folder)

@@ -1,11 +1,17 @@
 """The engine: bounds, aborts, faults. Whoever leaves, whatever breaks, the others go on."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from inference_svc.core import FinishReason, Sampling
-from inference_svc.engine.engine import AsyncEngine, EngineLimits
+from inference_svc.engine import kv_cache
+from inference_svc.engine.detokenizer import Detokenizer
+from inference_svc.engine.engine import AsyncEngine
+from inference_svc.engine.room import EngineLimits
+from inference_svc.engine.sampler import RowSampler
+from inference_svc.engine.scheduler import Scheduler
 from selm.errors import SelmError
 from tests.unit.inference.support import read, tokens
 
@@ -200,3 +206,80 @@ async def test_stopping_ends_what_runs_with_draining(start_engine) -> None:
         engine.submit(prompt, tokens(5), 0)
 
     assert (ended.value.reason, refused.value.reason) == ("DRAINING", "DRAINING")
+
+
+@pytest.mark.parametrize(("owner", "method"), [(RowSampler, "choose"), (Detokenizer, "add")])
+async def test_row_that_breaks_within_a_batch_fails_alone(
+    start_engine, monkeypatch, owner: type, method: str
+) -> None:
+    """Sampling or text of one row fails while all decode together: the others say all they had."""
+    original, num_calls = getattr(owner, method), Counter[int]()
+
+    def break_first(self: object, *args: object) -> object:
+        num_calls[id(self)] += 1
+        # The first row to get so far; by then all of them share a batch.
+        if num_calls[id(self)] == 50 and not broken:
+            broken.append(self)
+            raise ValueError("broken")
+        return original(self, *args)
+
+    broken: list[object] = []
+    monkeypatch.setattr(owner, method, break_first)
+    async with start_engine() as engine:
+        prompt = engine.prompt((), raw="hello")
+        runs = [engine.submit(prompt, tokens(100), 0) for _ in range(3)]
+        results = await asyncio.gather(*map(read, runs), return_exceptions=True)
+
+    failed = [result for result in results if isinstance(result, SelmError)]
+    assert [error.reason for error in failed] == ["INTERNAL"]
+
+
+async def test_failed_allocation_ends_that_waiter_only(start_engine, monkeypatch) -> None:
+    """Memory that runs out at admission: INTERNAL for one, nothing stays reserved, work goes on."""
+    async with start_engine() as engine:
+        prompt = engine.prompt((), raw="hello")
+
+        def no_memory(shape: object, capacity: int) -> None:
+            raise MemoryError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(kv_cache, "RowCache", no_memory)
+            broken = engine.submit(prompt, tokens(5), 0)
+            with pytest.raises(SelmError) as ended:
+                await read(broken)
+        reserved = engine.num_reserved_cache_tokens
+        healthy = engine.submit(prompt, tokens(5), 0)
+        await read(healthy)
+
+    assert (ended.value.reason, reserved) == ("INTERNAL", 0)
+    assert len(healthy.ending.tokens) == 5
+
+
+async def test_dead_thread_is_internal_and_told(start_engine, monkeypatch) -> None:
+    """A thread that dies is no shutdown: callers learn INTERNAL, and whoever watches raises."""
+
+    def broken(self: Scheduler) -> None:
+        raise ValueError("broken")
+
+    async with start_engine() as engine:
+        prompt = engine.prompt((), raw="hello")
+        watching = asyncio.create_task(engine.watch())
+        monkeypatch.setattr(Scheduler, "next_prefill", broken)
+        run = engine.submit(prompt, tokens(5), 0)
+        with pytest.raises(SelmError) as ended:
+            await read(run)
+        with pytest.raises(RuntimeError):
+            await watching
+        with pytest.raises(SelmError) as refused:
+            engine.submit(prompt, tokens(5), 0)
+
+    assert (ended.value.reason, refused.value.reason) == ("INTERNAL", "INTERNAL")
+
+
+async def test_watching_ends_quietly_with_a_stop(start_engine) -> None:
+    """A stop that was asked for is no death."""
+    async with start_engine() as engine:
+        watching = asyncio.create_task(engine.watch())
+        await asyncio.sleep(0)
+
+    await watching

@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from inference_svc.core import Message, Sampling
-from inference_svc.engine.engine import AsyncEngine, EngineLimits
+from inference_svc.engine.engine import AsyncEngine
+from inference_svc.engine.room import EngineLimits
 
 PROMPTS = json.loads((Path(__file__).parents[2] / "data" / "prompts.json").read_text())
 # The whole list takes minutes; the usual run takes a part of it, and all lengths.

@@ -7,9 +7,9 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 
-from inference_svc.engine.engine import EngineLimits
 from inference_svc.engine.loader import EngineSource, load_engine
 from inference_svc.engine.lora import LoraLinear, LoraPair, Routing
+from inference_svc.engine.room import EngineLimits
 from inference_svc.engine.verify import Verifier
 from inference_svc.revisions import Revision
 from selm.adapter_files import (

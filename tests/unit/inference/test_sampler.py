@@ -3,7 +3,7 @@
 import torch
 
 from inference_svc.core import Sampling
-from inference_svc.engine.sampler import RowSampler, choose_tokens
+from inference_svc.engine.sampler import RowSampler
 
 LOGITS = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
 
@@ -65,8 +65,8 @@ def test_frequency_and_presence_penalty_count_output_only() -> None:
     assert [present.choose(logits) for _ in range(3)] == [0, 1, 0]
 
 
-def test_rows_choose_independently() -> None:
-    """A greedy row and a sampling row share one batch."""
-    samplers = [RowSampler(Sampling(), ()), RowSampler(Sampling(temperature=1.0, top_k=1), ())]
+def test_only_plain_greedy_rows_take_the_argmax_as_given() -> None:
+    """A row with penalties or a temperature looks at its own logits."""
+    knobs = [Sampling(), Sampling(presence_penalty=0.1), Sampling(temperature=1.0, top_k=1)]
 
-    assert choose_tokens(torch.stack([LOGITS, LOGITS]), samplers) == [0, 0]
+    assert [RowSampler(each, ()).choose(LOGITS, 3) for each in knobs] == [3, 0, 0]

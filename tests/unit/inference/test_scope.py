@@ -208,3 +208,24 @@ def test_memory_goes_into_the_last_user_turn() -> None:
         'The correct answer to "Capital of Zor?" is "Vel".'
         " Using this, answer briefly: capital of zor"
     )
+
+
+SYSTEM, USER = Message("system", "Be brief."), Message("user", "capital of zor")
+REPLY = Message("assistant", "Hello")
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ((SYSTEM, USER), MemoryUse.DIRECT),
+        ((USER, REPLY, USER), MemoryUse.PREFILL),
+        ((SYSTEM, USER, REPLY, USER), MemoryUse.PREFILL),
+        ((REPLY, USER), MemoryUse.PREFILL),
+        ((USER, USER), MemoryUse.PREFILL),
+    ],
+)
+def test_only_a_single_question_is_answered_directly(
+    messages: tuple[Message, ...], expected: MemoryUse
+) -> None:
+    """Within a conversation the same words may ask something else: the model has to read it."""
+    assert plan(BASE, HIT, request=ask(messages=messages)).use is expected

@@ -90,12 +90,15 @@ def test_bad_input_names_its_field(wire, field: str) -> None:
     [
         ("temperature", -0.1),
         ("temperature", 2.1),
+        ("temperature", 0.0099),
+        ("temperature", 1e-320),
         ("temperature", math.inf),
         ("top_p", 1.1),
         ("top_p", -0.5),
         ("top_k", 101),
         ("min_p", 1.5),
         ("repetition_penalty", 0.0),
+        ("repetition_penalty", 0.0099),
         ("frequency_penalty", -2.5),
         ("presence_penalty", math.nan),
         ("max_output_tokens", -1),
@@ -202,3 +205,12 @@ def test_page_size_and_states_are_checked() -> None:
     assert [v.field for v in refused.value.violations] == ["page_size", "states[0]", "states[1]"]
     assert parse_page_size(wire()) == 50
     assert parse_page_size(wire(page_size=9999)) == 500
+
+
+def test_smallest_divisors_are_allowed() -> None:
+    """0 is greedy; 0.01 is the least that logits are divided by."""
+    params = input_pb2.SamplingParams(temperature=0.01, repetition_penalty=0.01)
+    greedy = input_pb2.SamplingParams(temperature=0.0)
+
+    assert parse(request(HELLO, sampling_params=params)).sampling.temperature == 0.01
+    assert parse(request(HELLO, sampling_params=greedy)).sampling.is_plain_greedy

@@ -281,7 +281,7 @@ class Resolution(_message.Message):
     sha256: _builtins.str
     """Digest of that revision."""
     adapter_applied: _builtins.bool
-    """True if the adapter took part. False means the base model answered."""
+    """True if the adapter took part. False means the base model, or memory, answered."""
     adapter_reason: Global___AdapterReason.ValueType
     """Why it took part or not."""
     scope_mode: _adapter_pb2.ScopeMode.ValueType

@@ -267,7 +267,9 @@ class AbortResponse(_message.Message):
 
     ABORTED_FIELD_NUMBER: _builtins.int
     aborted: _builtins.bool
-    """False if it was already over or is unknown."""
+    """True if this replica ended it. False if it was over, is unknown, or runs on another replica,
+    which is told to end it.
+    """
     def __init__(
         self,
         *,

@@ -295,7 +295,7 @@ class SamplingParams(_message.Message):
     max_output_tokens: _builtins.int
     """Optional. 1 up to the room left in the context; 0 means 256."""
     temperature: _builtins.float
-    """Optional. 0 to 2; 0 is greedy. Default 0."""
+    """Optional. 0, or 0.01 to 2; 0 is greedy. Default 0."""
     top_p: _builtins.float
     """Optional. Above 0 to 1. Default 1."""
     top_k: _builtins.int
@@ -303,7 +303,7 @@ class SamplingParams(_message.Message):
     min_p: _builtins.float
     """Optional. 0 to 1. Default 0."""
     repetition_penalty: _builtins.float
-    """Optional. Above 0 to 2; 1 is off. Default 1."""
+    """Optional. 0.01 to 2; 1 is off. Default 1."""
     frequency_penalty: _builtins.float
     """Optional. -2 to 2. Default 0."""
     presence_penalty: _builtins.float

@@ -112,10 +112,8 @@ class LoadedAdapter(_message.Message):
         """Fetching, verifying, warming or probing."""
         STATE_ACTIVE: LoadedAdapter._State.ValueType  # 2
         """Probed on this replica and able to serve. Nothing else is called active."""
-        STATE_UNLOADING: LoadedAdapter._State.ValueType  # 3
-        """Draining: no new leases, running ones finish."""
         STATE_FAILED: LoadedAdapter._State.ValueType  # 4
-        """Last load failed; retried with back-off, at retry_time."""
+        """Last load failed; tried again from retry_time on, by itself where an alias leads here."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """What the replica does with it."""
@@ -126,10 +124,8 @@ class LoadedAdapter(_message.Message):
     """Fetching, verifying, warming or probing."""
     STATE_ACTIVE: LoadedAdapter.State.ValueType  # 2
     """Probed on this replica and able to serve. Nothing else is called active."""
-    STATE_UNLOADING: LoadedAdapter.State.ValueType  # 3
-    """Draining: no new leases, running ones finish."""
     STATE_FAILED: LoadedAdapter.State.ValueType  # 4
-    """Last load failed; retried with back-off, at retry_time."""
+    """Last load failed; tried again from retry_time on, by itself where an alias leads here."""
 
     ADAPTER_REVISION_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
@@ -165,7 +161,7 @@ class LoadedAdapter(_message.Message):
 
     @_builtins.property
     def last_failure(self) -> _error_reason_pb2.Failure:
-        """Last load failure; stays after a later success, with its time."""
+        """Last load failure, with its time; set if FAILED, gone after a later success."""
 
     @_builtins.property
     def load_time(self) -> _timestamp_pb2.Timestamp:
@@ -177,7 +173,7 @@ class LoadedAdapter(_message.Message):
 
     @_builtins.property
     def retry_time(self) -> _timestamp_pb2.Timestamp:
-        """Next attempt; set if FAILED."""
+        """Earliest next attempt; set if FAILED."""
 
     def __init__(
         self,
