@@ -132,6 +132,8 @@ class Hit:
     is_in_scope: bool
     is_exact: bool
     score: float
+    # In scope, though the query may ask something else about the same.
+    is_related: bool = False
     # Cosine of query and stored question; None if memory was not asked for it.
     similarity: float | None = None
     # The gate's decision as received, handed on to the caller unread.
@@ -144,6 +146,7 @@ class Hit:
             is_active=self.is_active,
             is_correction=self.is_correction,
             is_exact=self.is_exact,
+            is_related=self.is_related,
             similarity=self.similarity,
         )
 

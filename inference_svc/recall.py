@@ -110,6 +110,7 @@ def _hit(hit: search_pb2.MemoryHit) -> Hit:
         is_correction=memory.type == memory_pb2.MEMORY_TYPE_CORRECTION,
         is_in_scope=decision.verdict == search_pb2.ScopeDecision.VERDICT_IN_SCOPE,
         is_exact=decision.reason == search_pb2.ScopeDecision.REASON_EXACT_KEY,
+        is_related=decision.reason == search_pb2.ScopeDecision.REASON_RELATED,
         score=hit.score,
         # NOTE: not `score`, which ranks within one reply and says nothing by itself.
         similarity=hit.scores.dense if hit.scores.HasField("dense") else None,

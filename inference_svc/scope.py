@@ -23,11 +23,13 @@ def decide(
 ) -> Plan:
     """The best correction in scope decides for all; `applies_unscoped`: rule while memory is down.
 
-    Statements (facts, preferences) help only where no correction applies, and scope no adapter.
+    Statements (facts, preferences) scope no adapter, and help only where no correction is likely to
+    apply; with corrections that are merely related they go by rank.
     """
     in_scope = [hit for hit in recollection.hits if hit.is_in_scope]
-    best = next((hit for hit in in_scope if hit.is_correction), None)
-    used = best or next((hit for hit in in_scope if hit.is_active), None)
+    likely = next((hit for hit in in_scope if hit.is_correction and not hit.is_related), None)
+    best = likely or next((hit for hit in in_scope if hit.is_correction), None)
+    used = likely or next((hit for hit in in_scope if hit.is_active), None)
     use = _memory_use(ask, used)
     reason = _adapter_reason(selection, recollection, best)
     applies = reason in (AdapterReason.ALWAYS, AdapterReason.IN_SCOPE) or (
@@ -57,12 +59,19 @@ def _memory_use(ask: Ask, hit: Hit | None) -> MemoryUse:
 
 
 def _used(ask: Ask, best: Hit | None, in_scope: Sequence[Hit], use: MemoryUse) -> tuple[Hit, ...]:
-    """The deciding memory, and behind it what else is live in scope, if more were asked for."""
+    """The deciding memory, and behind it what else is live in scope, if more were asked for.
+
+    Beside one that is likely to apply, merely related ones would only argue with it.
+    """
     if best is None or use is MemoryUse.NONE:
         return ()
     if use is MemoryUse.DIRECT:
         return (best,)
-    others = [hit for hit in in_scope if hit is not best and hit.is_active and hit.answer]
+    others = [
+        hit
+        for hit in in_scope
+        if hit is not best and hit.is_active and hit.answer and hit.is_related <= best.is_related
+    ]
     return (best, *others)[: ask.memory.max_memories]
 
 
@@ -109,7 +118,8 @@ def with_memory(ask: Ask, plan: Plan, count: Count) -> tuple[Plan, tuple[Message
 
 
 def _recalled(hit: Hit) -> RecalledMemory:
-    return RecalledMemory(hit.memory, hit.answer, hit.question if hit.is_correction else "")
+    question = hit.question if hit.is_correction else ""
+    return RecalledMemory(hit.memory, hit.answer, question, hit.is_related)
 
 
 def _in_last_turn(messages: Sequence[Message], block: ContextBlock) -> tuple[Message, ...]:

@@ -225,8 +225,10 @@ def is_newer(one: Memory, other: Memory) -> bool:
 class GateThresholds:
     """What the gate and supersession ask for; cosines but for the probability."""
 
-    # That a correction applies.
+    # That a correction applies, so that it may be said for the model.
     probability: float = 0.40
+    # ... so that it may be told to the model, which then decides.
+    related: float = 0.05
     # Of a memory that is no correction.
     similarity: float = 0.60
     ambiguity_margin: float = 0.01

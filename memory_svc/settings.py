@@ -46,8 +46,10 @@ class MemorySettings(ServiceSettings):
     # {"models/smollm2-135m-instruct": "/path"}. Bytes are counted for callers that name no model.
     tokenizers: dict[str, Path] = Field(default_factory=dict)
 
-    # Probability that a correction applies, needed for IN_SCOPE without an equal key.
+    # Probability that a correction applies, needed without an equal key: to lead the reply, and to
+    # be no more than told to the model. As high as the first, the second lets nothing more in.
     gate_threshold: float = Field(default=0.40, ge=0, le=1)
+    gate_related_threshold: float = Field(default=0.05, ge=0, le=1)
     # Cosine of query and text needed of a memory that is no correction.
     gate_similarity: float = Field(default=0.60, ge=0, le=1)
     # Cosines closer than this are equally close.
@@ -84,6 +86,7 @@ class MemorySettings(ServiceSettings):
     def gate(self) -> GateThresholds:
         return GateThresholds(
             probability=self.gate_threshold,
+            related=self.gate_related_threshold,
             similarity=self.gate_similarity,
             ambiguity_margin=self.gate_ambiguity_margin,
             supersede=self.supersede_threshold,

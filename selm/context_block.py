@@ -31,6 +31,12 @@ class RecalledMemory:
     text: str
     # What `text` answers; empty for statements.
     question: str = ""
+    # The user may ask something else about the same: told with its question, and not as the answer.
+    is_related: bool = False
+
+    @property
+    def is_the_answer(self) -> bool:
+        return bool(self.question) and not self.is_related
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,12 @@ def _render(memories: Sequence[RecalledMemory], mark: str) -> str:
     best, *others = memories
     # The best one last: a small model takes what stands nearest to its reply.
     lines = "\n".join([_note(memory, mark) for memory in reversed(others)] + [_best(best, mark)])
-    instruction = _SAY_THE_ANSWER if best.question else _USE_THE_NOTES
+    instruction = _SAY_THE_ANSWER if best.is_the_answer else _USE_THE_NOTES
     return f"[{mark}]\n{lines}\n[{mark}]\n{instruction}"
 
 
 def _best(memory: RecalledMemory, mark: str) -> str:
-    if not memory.question:
+    if not memory.is_the_answer:
         return _note(memory, mark)
     # The question it answers is left out: a small model would repeat it and never reach the answer.
     return f'The answer is "{as_data(memory.text, mark)}".'

@@ -30,6 +30,8 @@ class GatedMemory:
     is_correction: bool
     # The query has the memory's key.
     is_exact: bool
+    # In scope, though the query may ask something else about the same.
+    is_related: bool = False
     # Cosine of query and the memory's question; None if it was not computed.
     similarity: float | None = None
 
@@ -40,11 +42,12 @@ def applicable_use(
     """The strongest use within the limit.
 
     The stored answer is given directly for the same key; for nearly the same question only where
-    `direct_similarity` asks for it.
+    `direct_similarity` asks for it. Weak evidence gives weak use: what is merely related is told,
+    and the model decides whether it is the answer.
     """
     if not memory.is_in_scope or not memory.is_active:
         return MemoryUse.NONE
-    if not memory.is_correction:
+    if not memory.is_correction or memory.is_related:
         return min(limit, MemoryUse.CONTEXT)
     if memory.is_exact or _is_near(memory, direct_similarity):
         return min(limit, MemoryUse.DIRECT)

@@ -1,8 +1,9 @@
 """From what a search found to what a prompt may be given: which memories, how, in how many tokens.
 
 Pure; the gate has decided before. The best correction in scope decides for all, as in a generation:
-statements help only where no correction applies, and a RETIRED one keeps every memory out, since
-the weights know it. Knows no wire and no tokenizer: it is given what counts.
+statements and what is merely related help only where no correction is likely to apply, and a
+RETIRED one that is keeps every memory out, since the weights know it. Knows no wire and no
+tokenizer: it is given what counts.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,11 @@ def assemble_context(found: Found, wanted: Wanted, count: Count) -> Context:
     deciding, use = _use(found.hits, wanted.max_use)
     if deciding is None or use is MemoryUse.NONE:
         return Context(MemoryUse.NONE, found.hits, _why_none(found))
-    others = [hit for hit in found.hits if hit is not deciding and _may_be_told(hit)]
+    others = [
+        hit
+        for hit in found.hits
+        if hit is not deciding and _may_be_told(hit) and hit.is_related <= deciding.is_related
+    ]
     told = [deciding, *others][: wanted.max_memories]
     block = assemble([_recalled(hit) for hit in told], count, wanted.max_tokens)
     if use is not MemoryUse.DIRECT and not block.text:
@@ -59,8 +64,8 @@ def assemble_context(found: Found, wanted: Wanted, count: Count) -> Context:
 
 def _use(hits: Sequence[Hit], limit: MemoryUse) -> tuple[Hit | None, MemoryUse]:
     in_scope = [hit for hit in hits if hit.is_in_scope]
-    correction = next((hit for hit in in_scope if _is_correction(hit)), None)
-    deciding = correction or next((hit for hit in in_scope if _may_be_told(hit)), None)
+    likely = next((hit for hit in in_scope if _is_correction(hit) and not hit.is_related), None)
+    deciding = likely or next((hit for hit in in_scope if _may_be_told(hit)), None)
     if deciding is None:
         return None, MemoryUse.NONE
     gated = GatedMemory(
@@ -68,6 +73,7 @@ def _use(hits: Sequence[Hit], limit: MemoryUse) -> tuple[Hit | None, MemoryUse]:
         is_active=_may_be_told(deciding),
         is_correction=_is_correction(deciding),
         is_exact=deciding.is_exact,
+        is_related=deciding.is_related,
     )
     return deciding, applicable_use(limit, gated)
 
@@ -90,4 +96,4 @@ def _why_none(found: Found) -> EmptyReason:
 
 def _recalled(hit: Hit) -> RecalledMemory:
     question = hit.memory.question if _is_correction(hit) else ""
-    return RecalledMemory(hit.memory.name, hit.memory.text, question)
+    return RecalledMemory(hit.memory.name, hit.memory.text, question, hit.is_related)

@@ -2,8 +2,8 @@
 
 A memory applies if its question and the query are the same after normalisation. Else every entity
 word of the memory must stand in the query (the same question about another thing never applies),
-and it must be likely that both ask the same of it (another question about the same thing does not
-apply either).
+and both must be likely to ask the same of it. Where that is open the memory is RELATED: in scope,
+behind whatever is likely; what it may do to an answer is decided in selm.memory_use.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ class Reason(IntEnum):
     ENTITY_MISSING = 4
     AMBIGUOUS = 5
     NOT_GATED = 6
+    RELATED = 7
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Hit:
     def is_exact(self) -> bool:
         return self.scope.reason is Reason.EXACT_KEY
 
+    @property
+    def is_related(self) -> bool:
+        """It may be about something else that is asked of the same."""
+        return self.scope.reason is Reason.RELATED
+
 
 def first_look(query: str, memory: Memory, cosine: float, needed: GateThresholds) -> Hit:
     """The decision so far: everything but how alike both questions are, which needs embeddings."""
@@ -98,10 +104,13 @@ def needs_second_look(hit: Hit) -> bool:
 def second_look(hit: Hit, likenesses: Sequence[Likeness], needed: GateThresholds) -> Hit:
     """The decision with both questions compared; the likeliest reading of the query counts."""
     likely = max(probability(likeness) for likeness in likenesses)
+    least = min(needed.related, needed.probability)
     if likely >= needed.probability:
         scope = _decide(Verdict.IN_SCOPE, Reason.SIMILAR, likely, needed.probability)
+    elif likely >= least:
+        scope = _decide(Verdict.IN_SCOPE, Reason.RELATED, likely, least)
     else:
-        scope = _decide(Verdict.OUT_OF_SCOPE, Reason.BELOW_THRESHOLD, likely, needed.probability)
+        scope = _decide(Verdict.OUT_OF_SCOPE, Reason.BELOW_THRESHOLD, likely, least)
     return replace(hit, scope=scope)
 
 
@@ -129,17 +138,18 @@ def _decide(
     return ScopeDecision(verdict, reason, score, threshold, tuple(missing))
 
 
-def _rank(hit: Hit, user: str) -> tuple[bool, bool, float, bool, float]:
+def _rank(hit: Hit, user: str) -> tuple[bool, bool, bool, float, bool, float]:
     is_own = hit.memory.user == user
     newest = hit.memory.create_time.timestamp()
     # Rounded, so that noise of the last digit does not decide before ownership and age.
-    return (hit.is_in_scope, hit.is_exact, round(hit.score, 4), is_own, newest)
+    is_likely = not hit.is_related
+    return (hit.is_in_scope, hit.is_exact, is_likely, round(hit.score, 4), is_own, newest)
 
 
 def _is_rival(best: Hit, hit: Hit, needed: GateThresholds) -> bool:
     return (
         hit.is_in_scope
-        and hit.is_exact == best.is_exact
+        and (hit.is_exact, hit.is_related) == (best.is_exact, best.is_related)
         and hit.memory.type is MemoryType.CORRECTION
         and best.memory.type is MemoryType.CORRECTION
         and abs(hit.score - best.score) <= needed.ambiguity_margin

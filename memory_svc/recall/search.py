@@ -164,8 +164,8 @@ def _signals(
 
 
 def _ranked(hits: Sequence[Hit], signals: Mapping[str, Scores]) -> list[Hit]:
-    """Corrections that apply as the gate ranked them, since age and importance say nothing of which
-    applies more; then the rest, in scope first, by score."""
+    """Corrections likely to apply as the gate ranked them, since age and importance say nothing of
+    which applies more; then the rest, in scope first, by score."""
     scored = [_scored(hit, signals[hit.memory.memory_id]) for hit in hits]
     applying = [hit for hit in scored if _applies(hit)]
     rest = [hit for hit in scored if not _applies(hit)]
@@ -173,7 +173,8 @@ def _ranked(hits: Sequence[Hit], signals: Mapping[str, Scores]) -> list[Hit]:
 
 
 def _applies(hit: Hit) -> bool:
-    return hit.is_in_scope and hit.memory.type is MemoryType.CORRECTION
+    is_correction = hit.memory.type is MemoryType.CORRECTION
+    return hit.is_in_scope and is_correction and not hit.is_related
 
 
 def _scored(hit: Hit, scores: Scores) -> Hit:

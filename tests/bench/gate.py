@@ -3,7 +3,7 @@
 All corrections of FILE (its form: see gate_data) lie in one memory, as MemoryService would store
 them; every question is embedded, its nearest are fetched, and the gate decides, with the packaged
 embedder and no store between. Printed, one JSON object a line: retrieval, then the rates at a dozen
-thresholds, then at the chosen one for each source. A paraphrase counts if the best hit is in scope
+thresholds, then at the chosen ones for each source. A paraphrase counts if the best hit is in scope
 and is its own correction; a question that nothing answers counts as false if any hit is in scope.
 --plot writes the curve as SVG.
 """
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def rates(asked: Sequence[Asked], threshold: float) -> dict[str, float]:
     return {kind: _share([a for a in asked if a.kind == kind], needed) for kind in kinds}
 
 
-def report(asked: Sequence[Asked], threshold: float) -> Iterator[dict[str, Any]]:
+def report(asked: Sequence[Asked], chosen: Sequence[float]) -> Iterator[dict[str, Any]]:
     """The lines to print."""
     sources = dict.fromkeys(item.source for item in asked if item.expected)
     for source in sources:
@@ -118,7 +119,7 @@ def report(asked: Sequence[Asked], threshold: float) -> Iterator[dict[str, Any]]
         yield {"benchmark": "gate", "source": source, "retrieval_top_1": round(top_1, 4)}
     for point in THRESHOLDS:
         yield {"benchmark": "gate", "threshold": point, **rates(asked, point)}
-    for source in (*sources, "all"):
+    for threshold, source in product(chosen, (*sources, "all")):
         own = [item for item in asked if source in (item.source, "all")]
         counts = {kind: sum(a.kind == kind for a in own) for kind in rates(own, threshold)}
         found = {"chosen": threshold, "source": source, **rates(own, threshold)}
@@ -176,13 +177,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pool", type=Path)
-    parser.add_argument("--threshold", type=float, default=GateThresholds().probability)
+    parser.add_argument("--threshold", type=float, help="instead of the two of memory_svc")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     unrelated = load_pool(options.pool) if options.pool else []
     answers = asyncio.run(measure(load_rows(options.data), unrelated))
-    for line in report(answers, options.threshold):
+    defaults = GateThresholds()
+    chosen = [options.threshold] if options.threshold else [defaults.related, defaults.probability]
+    for line in report(answers, chosen):
         sys.stdout.write(json.dumps(line) + "\n")
     if options.plot:
         points = [(point, rates(answers, point)) for point in THRESHOLDS]
-        options.plot.write_text(draw(points, options.threshold), encoding="utf-8")
+        options.plot.write_text(draw(points, chosen[-1]), encoding="utf-8")

@@ -1,11 +1,12 @@
 """Arm `memory` of the learning benchmark: what corrections in memory do without any training.
 
 1 Store the facts. 2 Search: retrieval, gate, false fires. 3 Ask by each policy. 4 Unrelated answers
-with memory and without.
+with memory and without. 5 What other questions about a stored subject are answered with its answer.
 """
 
 from collections.abc import Sequence
 
+from selm.questions import answer_contains
 from tests.bench.edits import (
     Edit,
     Query,
@@ -16,7 +17,7 @@ from tests.bench.edits import (
     unrelated_queries,
 )
 from tests.bench.learning_asks import CONTEXT, DEFAULT, NEAR_EXACT, NO_MEMORY, Way
-from tests.bench.learning_bench import Bench
+from tests.bench.learning_bench import Bench, took_part
 from tests.bench.learning_counts import Goal, Mark, counted
 from tests.bench.learning_memory_rpcs import Search, Stored
 
@@ -44,6 +45,7 @@ async def measure_memory(bench: Bench) -> None:
     for way, on_questions, on_paraphrases in POLICIES:
         await _measure_policy(bench, way, on_questions, on_paraphrases)
     await _measure_locality(bench)
+    await _measure_spill(bench)
 
 
 def note_stored(bench: Bench, edits: Sequence[Edit], stored: Sequence[Stored]) -> None:
@@ -83,8 +85,7 @@ async def _measure_false_fires(bench: Bench) -> None:
     unrelated = unrelated_queries(bench.edits, bench.pool)
     near = near_queries(bench.edits, bench.edits)
     near += renamed_queries(bench.edits, NUM_SWAPPED, bench.seed)
-    # Harder than near: memory knows the subject, and is asked something else about it.
-    known = swapped_queries(bench.edits, bench.edits, NUM_SWAPPED, bench.seed)
+    known = _other_questions_of_known_subjects(bench)
     for name, queries, goal in (
         ("unrelated", unrelated, FALSE_FIRES),
         ("near", near, FALSE_FIRES),
@@ -135,3 +136,28 @@ async def _measure_locality(bench: Bench) -> None:
     again = await ask_all("unrelated, no memory again", texts, NO_MEMORY)
     bench.add_identical("unrelated_identical", queries, with_memory, without, LOCALITY)
     bench.add_identical("unrelated_identical_null", queries, again, without)
+
+
+async def _measure_spill(bench: Bench) -> None:
+    """Answers that hold a stored one about the same subject, which is asked something else."""
+    queries = _other_questions_of_known_subjects(bench)
+    texts = [query.text for query in queries]
+    for way in (DEFAULT, NO_MEMORY):
+        replies = await bench.asker.ask_all(f"other question, {way.name}", texts, way)
+        marks = [
+            Mark((query.source,), None if reply.text is None else _spills(bench, query, reply.text))
+            for query, reply in zip(queries, replies, strict=True)
+        ]
+        bench.journal.add(
+            f"stored_answer_to_other_question_{way.name}", marks, **took_part(replies)
+        )
+
+
+def _spills(bench: Bench, query: Query, text: str) -> bool:
+    about = [edit for edit in bench.edits if edit.subject.casefold() in query.text.casefold()]
+    return any(answer_contains(edit.answer, text) for edit in about)
+
+
+def _other_questions_of_known_subjects(bench: Bench) -> list[Query]:
+    """Harder than near: memory knows the subject, and is asked something else about it."""
+    return swapped_queries(bench.edits, bench.edits, NUM_SWAPPED, bench.seed)

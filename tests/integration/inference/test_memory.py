@@ -136,6 +136,21 @@ async def test_similar_question_gets_the_fact_and_a_lead(start_service, nats_url
     assert generation.usage.output_tokens == 3
 
 
+async def test_a_related_correction_is_told_without_a_lead(start_service, nats_url: str) -> None:
+    """CONTEXT: the prompt has grown by the memory, and the reply is the model's from its start."""
+    async with (
+        running_memory() as (memory, target),
+        start_service(nats_url, memory_target=target) as service,
+    ):
+        memory.hits = [hit(Decision.REASON_RELATED)]
+        generation = await service.generate("mayor of veld", sampling_params=sampling(3), **READY)
+
+    assert not generation.candidates[0].text.startswith("The answer is")
+    assert generation.memories[0].use == memory_pb2.MEMORY_USE_CONTEXT
+    assert generation.memories[0].scope.reason == Decision.REASON_RELATED
+    assert generation.usage.memory_tokens > 10
+
+
 @pytest.mark.parametrize(
     "found",
     [

@@ -50,6 +50,7 @@ HIT = Hit(
     score=1.0,
 )
 SIMILAR = replace(HIT, is_exact=False)
+RELATED = replace(SIMILAR, is_related=True)
 NOT_HELD = replace(HIT, lesson="lessons/other")
 NEWER = replace(NOT_HELD, create_time=NEWEST + timedelta(days=1))
 
@@ -95,6 +96,25 @@ def test_similar_question_is_prefilled() -> None:
     assert made.use is MemoryUse.PREFILL
     assert lead_of(made) == LEAD
     assert made.adapter_reason is AdapterReason.NOTHING_PROMOTED
+
+
+def test_what_is_merely_related_is_told_without_a_lead() -> None:
+    """The model decides whether it is the answer; the adapter that holds the lesson applies."""
+    made = plan(SCOPED, RELATED)
+
+    assert (made.use, lead_of(made), made.hits) == (MemoryUse.CONTEXT, "", (RELATED,))
+    assert made.applies_adapter
+
+
+def test_statements_go_by_rank_with_what_is_merely_related() -> None:
+    """Only a correction that is likely to apply goes before a closer statement; told beside it is
+    no related one."""
+    fact = replace(SIMILAR, is_correction=False, lesson="", memory="users/u/memories/f")
+    more = ask(memory=MemoryOptions(MemoryUse.DIRECT, max_memories=3))
+
+    assert plan(BASE, fact, RELATED).hits == (fact,)
+    assert plan(BASE, SIMILAR, RELATED, fact, request=more).hits == (SIMILAR, fact)
+    assert plan(SCOPED, replace(RELATED, is_active=False), fact).hits == (fact,)
 
 
 def test_prefill_keeps_the_adapter_only_if_it_holds_the_lesson() -> None:

@@ -66,6 +66,26 @@ def test_a_correction_goes_before_a_closer_statement() -> None:
     assert context.block.names == ("users/a/memories/m2", "users/a/memories/m1")
 
 
+def test_what_is_merely_related_is_told_without_a_lead() -> None:
+    """The model decides whether it is the answer."""
+    context = assembled(hit(IN, Reason.RELATED))
+
+    assert (context.use, context.lead, context.direct_answer) == (MemoryUse.CONTEXT, "", "")
+    assert "Tashkeri" in context.block.text
+
+
+def test_what_is_merely_related_is_not_told_beside_what_is_likely() -> None:
+    """It would only argue with it; a closer one of the same kind is told, whatever its weights."""
+    wanted = replace(DIRECT, max_memories=3)
+    related = [hit(IN, Reason.RELATED, number=number) for number in (2, 3)]
+    retired = hit(IN, Reason.RELATED, number=4, state=State.RETIRED)
+
+    assert assembled(hit(IN), *related, wanted=wanted).block.names == ("users/a/memories/m1",)
+    assert assembled(retired, *related, wanted=wanted).block.names == tuple(
+        one.memory.name for one in related
+    )
+
+
 def test_a_retired_memory_keeps_all_out_and_is_never_told() -> None:
     """The weights know it; a second memory must not speak for them."""
     retired = hit(IN, state=State.RETIRED)

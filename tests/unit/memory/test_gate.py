@@ -1,5 +1,7 @@
 """The scope gate's rules, with similarities given."""
 
+from dataclasses import replace
+
 from memory_svc.core import GateThresholds, MemoryType, Visibility
 from memory_svc.recall import gate
 from memory_svc.recall.calibration import Likeness, probability
@@ -48,12 +50,34 @@ def test_less_than_the_threshold_is_out_of_scope() -> None:
     """Neither a low cosine nor another form is likely to be the same question."""
     scopes = [
         look("Which city is Velmora's capital?", cosine=0.3, form=0.5).scope,
-        look("What is the climate of Velmora?", cosine=0.8, form=0.1).scope,
+        look("What is the climate of Velmora?", 0.8, 0.1, Agreement.DIFFERENT).scope,
     ]
 
     for scope in scopes:
         assert (scope.verdict, scope.reason) == (Verdict.OUT_OF_SCOPE, Reason.BELOW_THRESHOLD)
         assert scope.score < scope.threshold
+
+
+def test_what_may_be_asked_of_the_same_is_related() -> None:
+    """Between both thresholds: in scope by the lower one, and behind what is likely."""
+    likely = look("Which city is Velmora's capital?", 0.9, form=0.7)
+    related = look("Which town rules over Velmora?", 0.92, form=0.2, topics=Agreement.DIFFERENT)
+    settled = gate.settle([related, likely], "users/a", NEEDED)
+
+    assert NEEDED.related <= related.scope.score < NEEDED.probability
+    assert (related.scope.verdict, related.scope.reason) == (Verdict.IN_SCOPE, Reason.RELATED)
+    assert related.scope.threshold == NEEDED.related
+    assert settled == [likely, related]
+
+
+def test_thresholds_that_are_equal_leave_nothing_related() -> None:
+    """A deployment may want no more than likely answers; the order of both does not matter."""
+    for related in (NEEDED.probability, 1.0):
+        needed = replace(NEEDED, related=related)
+        hit = gate.first_look("Which town rules over Velmora?", memory(), 0.92, needed)
+        looked = gate.second_look(hit, [Likeness(0.92, 0.2, Agreement.DIFFERENT)], needed)
+
+        assert (looked.is_in_scope, looked.scope.threshold) == (False, NEEDED.probability)
 
 
 def test_another_entity_is_out_of_scope_and_named() -> None:

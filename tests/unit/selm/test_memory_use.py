@@ -9,6 +9,7 @@ from selm.memory_use import GatedMemory, MemoryUse, applicable_use
 
 EXACT = GatedMemory(is_in_scope=True, is_active=True, is_correction=True, is_exact=True)
 SIMILAR = replace(EXACT, is_exact=False, similarity=0.95)
+RELATED = replace(SIMILAR, is_related=True)
 STATEMENT = replace(SIMILAR, is_correction=False, similarity=1.0)
 
 
@@ -22,6 +23,8 @@ STATEMENT = replace(SIMILAR, is_correction=False, similarity=1.0)
         (replace(SIMILAR, similarity=None), 0.0, MemoryUse.PREFILL),
         (replace(SIMILAR, similarity=float("nan")), 0.0, MemoryUse.PREFILL),
         (STATEMENT, 0.5, MemoryUse.CONTEXT),
+        (RELATED, 0.5, MemoryUse.CONTEXT),
+        (replace(RELATED, is_active=False), 0.5, MemoryUse.NONE),
         (replace(EXACT, is_in_scope=False), 0.5, MemoryUse.NONE),
         (replace(SIMILAR, is_in_scope=False), 0.5, MemoryUse.NONE),
         (replace(EXACT, is_active=False), 0.5, MemoryUse.NONE),
@@ -35,7 +38,7 @@ def test_the_strongest_use_that_gate_and_kind_allow(
 
 
 @pytest.mark.parametrize("limit", list(MemoryUse))
-@pytest.mark.parametrize("memory", [EXACT, SIMILAR, STATEMENT])
+@pytest.mark.parametrize("memory", [EXACT, SIMILAR, RELATED, STATEMENT])
 def test_the_limit_is_never_passed(limit: MemoryUse, memory: GatedMemory) -> None:
     """Less than allowed is used where less applies, more never."""
     used = applicable_use(limit, memory, 0.5)

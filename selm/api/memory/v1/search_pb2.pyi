@@ -241,6 +241,10 @@ class ScopeDecision(_message.Message):
         """Several memories with different answers are equally close."""
         REASON_NOT_GATED: ScopeDecision._Reason.ValueType  # 6
         """This type of memory has no gate; similarity alone decided."""
+        REASON_RELATED: ScopeDecision._Reason.ValueType  # 7
+        """Every entity word of the memory is in the query, which may ask something else of it: in scope,
+        and no more than told to the model.
+        """
 
     class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
         """What decided."""
@@ -259,6 +263,10 @@ class ScopeDecision(_message.Message):
     """Several memories with different answers are equally close."""
     REASON_NOT_GATED: ScopeDecision.Reason.ValueType  # 6
     """This type of memory has no gate; similarity alone decided."""
+    REASON_RELATED: ScopeDecision.Reason.ValueType  # 7
+    """Every entity word of the memory is in the query, which may ask something else of it: in scope,
+    and no more than told to the model.
+    """
 
     VERDICT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
@@ -272,7 +280,7 @@ class ScopeDecision(_message.Message):
     score: _builtins.float
     """Calibrated probability that it applies, 0 to 1."""
     threshold: _builtins.float
-    """Score needed for IN_SCOPE."""
+    """Score needed for that reason, or, out of scope, for any."""
     @_builtins.property
     def missing_words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Entity words of the memory that the query lacks."""
