@@ -28,7 +28,6 @@ ADMIN = "memories.admin"
 # For operators alone.
 REEMBED = "memories.reembed"
 # Stands for every user where an RPC allows it.
-_EVERY_USER = names.user_name("-")
 
 T = TypeVar("T")
 
@@ -86,7 +85,7 @@ def check(rule: Rule, principal: Principal, request: Any) -> None:
     """SCOPE_MISSING unless the caller may do this; says nothing of what exists."""
     _require(principal, rule.scope)
     owner = _owner_of(_at(request, rule.owner)[0]) if rule.owner else None
-    if owner == _EVERY_USER:
+    if owner == names.EVERY_USER:
         _require(principal, ADMIN)
     elif owner is not None and owner != names.user_name(principal.subject):
         _require(principal, rule.foreign)

@@ -38,6 +38,12 @@ def chat(
         "", help="adapters/{adapter}, a revision or alias, a sha256, or `none` for the base model."
     ),
     memory: bool = typer.Option(True, help="Let memory take part in the answer."),
+    memories: int = typer.Option(
+        0, help="Most memories told at once; 0 means the server's default."
+    ),
+    direct_similarity: float | None = typer.Option(
+        None, help="0 to 1: give a stored answer as it is from this cosine of both questions on."
+    ),
     system: str = typer.Option("", help="System message."),
     user: str = typer.Option("", help="users/{user} the answer is for."),
     max_tokens: int = typer.Option(0, help="Most output tokens; 0 means the server's default."),
@@ -50,6 +56,8 @@ def chat(
         system=system,
         adapter=adapter,
         max_use=memory_pb2.MEMORY_USE_UNSPECIFIED if memory else memory_pb2.MEMORY_USE_NONE,
+        max_memories=memories,
+        direct_similarity=direct_similarity,
         consistency_token=token,
         max_output_tokens=max_tokens,
         temperature=temperature,

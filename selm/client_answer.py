@@ -29,6 +29,10 @@ class Ask:
     # `adapters/{adapter}`, a revision or alias name, a sha256, or `none` for the base model.
     adapter: str = ""
     max_use: "memory_pb2.MemoryUse.ValueType" = memory_pb2.MEMORY_USE_UNSPECIFIED
+    # 0 leaves it to the server.
+    max_memories: int = 0
+    # Cosine from which a stored answer is given as it is; None leaves it to the operator.
+    direct_similarity: float | None = None
     consistency_token: str = ""
     # Longest wait for memory; None is the server's default.
     memory_timeout_s: float | None = None
@@ -55,6 +59,8 @@ class Ask:
                 ),
                 memory_options=input_pb2.MemoryOptions(
                     max_use=self.max_use,
+                    max_memories=self.max_memories,
+                    direct_similarity=self.direct_similarity,
                     timeout=_duration(self.memory_timeout_s),
                     consistency_token=self.consistency_token,
                 ),

@@ -25,6 +25,8 @@ REPLICA = "replicas/{replica}"
 DEAD_LETTER = "deadLetters/{dead_letter}"
 
 ANONYMOUS_USER = "users/anonymous"
+# Of a request that is about all users of the tenant; it owns nothing.
+EVERY_USER = "users/-"
 DEFAULT_ADAPTER = "adapters/default"
 
 _REVISION_ID = r"r[0-9a-f]{16}"

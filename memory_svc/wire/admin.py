@@ -9,7 +9,7 @@ from datetime import datetime
 
 from memory_svc.conditions import Condition
 from memory_svc.core import State
-from memory_svc.wire.checks import check_parent, check_request_id
+from memory_svc.wire.checks import check_owner, check_parent, check_request_id
 from memory_svc.wire.filters import parse_filter
 from selm import names, pages
 from selm.api.memory.v1 import memory_admin_service_pb2 as pb
@@ -17,7 +17,6 @@ from selm.api.memory.v1.search_pb2 import MemoryFilter
 from selm.auth import Principal
 from selm.errors import SelmError, Violations
 
-EVERY_USER = names.user_name("-")
 KEPT_STATES = (State.ACTIVE, State.SUPERSEDED, State.RETIRED, State.EXPIRED)
 
 
@@ -54,8 +53,7 @@ class Export:
 def parse_purge(request: pb.PurgeMemoriesRequest, principal: Principal, now: datetime) -> Purge:
     """One owner's memories, in every state unless the filter names some."""
     found = Violations()
-    user = check_parent(found, request.parent)
-    found.check(user != EVERY_USER, "parent", "one owner, no wildcard")
+    user = check_owner(found, request.parent)
     condition = _condition(found, request.filter, Condition(principal.tenant, user=user), now)
     check_request_id(found, request.request_id)
     found.raise_if_any()
@@ -69,14 +67,14 @@ def parse_stats(request: pb.GetMemoryStatsRequest, principal: Principal) -> Cond
     found = Violations()
     user = check_parent(found, request.parent)
     found.raise_if_any()
-    return Condition(principal.tenant, user=None if user == EVERY_USER else user)
+    return Condition(principal.tenant, user=None if user == names.EVERY_USER else user)
 
 
 def parse_export(request: pb.ExportMemoriesRequest, principal: Principal, now: datetime) -> Export:
     """Memories as of the first call; a resumed one goes on where its token says."""
     found = Violations()
     user = check_parent(found, request.parent)
-    base = Condition(principal.tenant, user=None if user == EVERY_USER else user)
+    base = Condition(principal.tenant, user=None if user == names.EVERY_USER else user)
     wanted = request.filter.SerializeToString(deterministic=True).hex()
     digest = pages.digest("export", principal.tenant, user, wanted)
     time, after = now, ""

@@ -25,6 +25,12 @@ def check_parent(found: Violations, parent: str) -> str:
     return parent
 
 
+def check_owner(found: Violations, parent: str) -> str:
+    """The owner `users/{user}`, where `users/-` for all of them says nothing."""
+    found.check(parent != names.EVERY_USER, "parent", "must be one user, not all of them")
+    return check_parent(found, parent)
+
+
 def check_name(found: Violations, field: str, pattern: str, value: str) -> None:
     """An optional resource name."""
     found.check(not value or names.parse(pattern, value) is not None, field, f"must be {pattern}")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from memory_svc.core import Memory, memory_id_of
-from memory_svc.wire.checks import check_parent, check_request_id
+from memory_svc.wire.checks import check_owner, check_request_id
 from memory_svc.wire.content import MemoryFields
 from selm import names
 from selm.api.memory.v1 import memory_service_pb2 as pb
@@ -21,7 +21,7 @@ MAX_TTL = timedelta(days=36_500)
 def parse_create(request: pb.CreateMemoryRequest, principal: Principal, now: datetime) -> Memory:
     """The memory that a caller wants stored."""
     found = Violations()
-    user = check_parent(found, request.parent)
+    user = check_owner(found, request.parent)
     draft = _draft(found, request, "", principal, now)
     check_request_id(found, request.request_id)
     found.raise_if_any()
@@ -33,7 +33,7 @@ def parse_batch(
 ) -> list[Memory]:
     """The memories of one owner that a caller wants stored, in order."""
     found = Violations()
-    user = check_parent(found, request.parent)
+    user = check_owner(found, request.parent)
     check_request_id(found, request.request_id)
     _check_number(found, request)
     drafts = []

@@ -44,7 +44,8 @@ def parse_import(request: pb.ImportMemoriesRequest, principal: Principal, now: d
     """The memory as it was exported; its vector as sent, which is not yet to be trusted."""
     found, wire = Violations(), request.memory
     ids = names.parse(names.MEMORY, wire.name)
-    found.check(ids is not None, "memory.name", f"must be {names.MEMORY}")
+    is_owned = ids is not None and names.user_name(ids[0]) != names.EVERY_USER
+    found.check(is_owned, "memory.name", f"must be {names.MEMORY} of one user")
     state = _state(found, wire)
     _check_content(found, wire, is_swept=state is State.EXPIRED)
     _check_labels_and_names(found, wire)

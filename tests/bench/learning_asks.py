@@ -61,12 +61,11 @@ class Way:
             consistency_token=token,
             memory_timeout_s=MEMORY_TIMEOUT_S,
             max_output_tokens=MAX_OUTPUT_TOKENS,
+            direct_similarity=self.near_exact,
             user=USER,
         ).request(question)
         if self.scope_mode:
             streamed.options.adapter.scope_mode = self.scope_mode
-        if self.near_exact is not None:
-            streamed.options.memory_options.direct_similarity = self.near_exact
         return inference_service_pb2.GenerateRequest(input=streamed.input, options=streamed.options)
 
 

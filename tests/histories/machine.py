@@ -137,8 +137,8 @@ class Histories(RuleBasedStateMachine):
         await asyncio.sleep(random.Random(self.count).uniform(0, 0.03))
         self.kills[victim] = self.kills.get(victim, 0) + 1
         if victim == "memory":
-            self.processes.kill_memory()
-            await asyncio.to_thread(self.processes.start_memory)
+            self.processes.memory.kill()
+            await asyncio.to_thread(self.processes.memory.start)
         else:
             await asyncio.to_thread(self.processes.kill_milvus_and_restart)
         return await running

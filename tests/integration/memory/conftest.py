@@ -1,20 +1,61 @@
-"""memory_svc in this process on real servers: Milvus Lite, nats-server, the packaged embedder."""
+"""memory_svc on real servers: Milvus Lite, nats-server, the packaged embedder.
 
+Most tests share one that runs as a process of its own, each as a tenant of its own: to start one
+takes longer than most of them.
+"""
+
+import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from selm.milvus_server import MilvusServer, MilvusServerOptions
+from selm.nats_server import NatsServer, NatsServerOptions
 from selm.testing import free_port as pick_free_port
-from tests.histories.processes import MemoryProcesses
-from tests.integration.memory.running import RunningMemory, running_memory
+from tests.histories.processes import MemoryProcess, MemoryProcesses
+from tests.integration.memory.running import RunningMemory, client_of, running_memory
+
+
+@dataclass(frozen=True)
+class SharedMemory:
+    """Where the memory_svc of all tests is."""
+
+    port: int
+    nats_url: str
+
+
+@pytest.fixture(scope="package")
+def shared_memory(
+    milvus_uri: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedMemory]:
+    """On a bus of its own: it must not remember what tests of other services say."""
+    folder = tmp_path_factory.mktemp("shared_memory")
+    nats = NatsServer(NatsServerOptions(folder / "nats", pick_free_port(), pick_free_port()))
+    nats.start()
+    process = MemoryProcess(folder, milvus_uri, nats.url)
+    try:
+        process.start(SELM_MEMORY_COLLECTION=f"c{uuid.uuid4().hex}")
+        yield SharedMemory(process.port, nats.url)
+    finally:
+        process.kill()
+        nats.stop()
 
 
 @pytest.fixture
-async def memory(milvus_uri: str, nats_server: Any) -> AsyncIterator[RunningMemory]:
-    """A memory_svc with a bus of its own."""
+async def memory(shared_memory: SharedMemory) -> AsyncIterator[RunningMemory]:
+    """A tenant of its own at the memory_svc of all."""
+    tenant = f"t{uuid.uuid4().hex[:12]}"
+    async with client_of(shared_memory.port, shared_memory.nats_url, tenant) as running:
+        await running.bus.ready()
+        yield running
+
+
+@pytest.fixture
+async def own_memory(milvus_uri: str, nats_server: Any) -> AsyncIterator[RunningMemory]:
+    """A memory_svc in this process and a bus for this test alone."""
     async with running_memory(milvus_uri, nats_server.url) as running:
         await running.bus.ready()
         yield running

@@ -138,6 +138,23 @@ def advanced_message(
 
 
 @asynccontextmanager
+async def client_of(port: int, nats_url: str, tenant: str) -> AsyncIterator[RunningMemory]:
+    """A client of a memory_svc that serves there."""
+    shared = SharedSettings(nats_url=nats_url, log_format="json")
+    async with (
+        Bus.open(shared, "test") as bus,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield RunningMemory(
+            memory_service_pb2_grpc.MemoryServiceStub(channel),
+            bus,
+            tenant,
+            memory_admin_service_pb2_grpc.MemoryAdminServiceStub(channel),
+            port,
+        )
+
+
+@asynccontextmanager
 async def running_memory(milvus_uri: str, nats_url: str, **fields: Any) -> AsyncIterator[Any]:
     """A started memory_svc with a collection and tenant of its own unless told otherwise."""
     fields.setdefault("collection", f"c{uuid.uuid4().hex}")
@@ -155,17 +172,8 @@ async def running_memory(milvus_uri: str, nats_url: str, **fields: Any) -> Async
         waiting.cancel()
         server.result()
     try:
-        async with (
-            Bus.open(shared, "test") as bus,
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-        ):
-            yield RunningMemory(
-                memory_service_pb2_grpc.MemoryServiceStub(channel),
-                bus,
-                tenant,
-                memory_admin_service_pb2_grpc.MemoryAdminServiceStub(channel),
-                port,
-            )
+        async with client_of(port, nats_url, tenant) as memory:
+            yield memory
     finally:
         stop.set()
         with contextlib.suppress(asyncio.CancelledError):

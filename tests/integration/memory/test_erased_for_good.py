@@ -49,9 +49,9 @@ async def test_an_erased_user_is_at_zero_after_a_kill(processes: MemoryProcesses
         admin = memory_admin_service_pb2_grpc.MemoryAdminServiceStub(channel)
         purged = await admin.PurgeMemories(admin_pb.PurgeMemoriesRequest(parent=ERASED, force=True))
     before = [await _live(processes.target, user) for user in (ERASED, KEPT)]
-    await asyncio.to_thread(processes.kill_memory)
+    await asyncio.to_thread(processes.memory.kill)
     await asyncio.to_thread(processes.kill_milvus_and_restart)
-    await asyncio.to_thread(processes.start_memory)
+    await asyncio.to_thread(processes.memory.start)
     after = [await _live(processes.target, user) for user in (ERASED, KEPT)]
 
     assert purged.purge_count == NUM_MEMORIES

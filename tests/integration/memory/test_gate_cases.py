@@ -43,19 +43,23 @@ async def test_paraphrases_fire_and_other_questions_do_not(memory: Any) -> None:
 
 
 async def test_siblings_neither_fire_nor_supersede(memory: Any) -> None:
-    """Questions that differ in one decisive word: nearly all are told apart, and never is the
-    acknowledged answer of one replaced by the answer of the other without the words agreeing."""
-    fired, superseded = [], []
+    """Questions that differ in one decisive word: nearly all are told apart, and the acknowledged
+    answer of one is not replaced by that of the other unless the words agree."""
+    fired, related, superseded = [], [], []
     for number, pair in enumerate(CASES["siblings"]):
         user = f"users/u{number}"
         await memory.create(pair["question"], "one", parent=user)
         hits = (await memory.search(pair["other_question"], parent=user)).hits
-        fired += [pair for hit in hits if hit.scope.verdict == IN_SCOPE]
+        in_scope = [hit.scope.reason for hit in hits if hit.scope.verdict == IN_SCOPE]
+        fired += [pair for reason in in_scope if reason != RELATED]
+        related += [pair for reason in in_scope if reason == RELATED]
         other = await memory.create(pair["other_question"], "other", parent=user)
         superseded += [pair for _ in [0] if other.superseded_memory]
-    print(f"\n{len(fired)} fired, {len(superseded)} superseded of {len(CASES['siblings'])}")
+    counts = f"{len(fired)} fired, {len(related)} related, {len(superseded)} superseded"
+    print(f"\n{counts} of {len(CASES['siblings'])}")
 
     assert len(fired) <= 3
+    assert len(related) <= 3
     assert len(superseded) <= 1
 
 

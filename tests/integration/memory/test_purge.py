@@ -100,9 +100,10 @@ async def test_a_repeat_with_its_request_id_deletes_nothing_newer(memory: Any) -
 
 
 async def test_a_broken_purge_is_finished_by_the_same_again(
-    memory: Any, monkeypatch: pytest.MonkeyPatch
+    own_memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It dies between two chunks: what it said is deleted, and the repeat does the rest."""
+    memory = own_memory
     for number in range(70):
         context = memory_pb2.MEMORY_TYPE_CONTEXT
         await memory.create("", f"note {os.urandom(4).hex()} {number}", type=context)

@@ -126,9 +126,9 @@ async def test_a_job_goes_on_after_a_kill(
         stub = memory_admin_service_pb2_grpc.MemoryAdminServiceStub(channel)
         await _create_all(memories)
         job = (await stub.CreateReembedJob(_request(other_model))).reembed_job
-        await asyncio.to_thread(processes.wait_until_dead)
+        await asyncio.to_thread(processes.memory.wait_until_dead)
         os.environ.pop("SELM_FAILPOINTS")
-        await asyncio.to_thread(processes.start_memory)
+        await asyncio.to_thread(processes.memory.start)
         late = Memory(type=MEMORY_TYPE_CORRECTION, question="Who runs Quay Zorn?", text="Ada Velt")
         await memories.CreateMemory(pb.CreateMemoryRequest(parent=USER, memory=late))
         ended = await _ended(stub, job.name)
@@ -141,8 +141,11 @@ async def test_a_job_goes_on_after_a_kill(
     assert [hits[0].memory.text for hits in found if hits] == ["HC-3", "Ada Velt"]
 
 
-async def test_a_job_that_cannot_be_done_says_why(memory: RunningMemory, other_model: str) -> None:
+async def test_a_job_that_cannot_be_done_says_why(
+    own_memory: RunningMemory, other_model: str
+) -> None:
     """An unknown model fails, a cancelled job ends; memory stays where it was."""
+    memory = own_memory
     stub = memory.admin
     await memory.create("What is the moon of Kessel Prime?", "Orrin")
     failing = (await stub.CreateReembedJob(_request("/nowhere/at/all"))).reembed_job

@@ -188,10 +188,11 @@ async def test_a_delete_that_died_half_way_is_finished_by_the_next_start(
 
 
 async def test_a_delete_whose_store_write_failed_is_a_delete(
-    memory: Any, monkeypatch: pytest.MonkeyPatch
+    own_memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller is told of the failure; what it asked for has happened all the same, and the
     repeat is fine."""
+    memory = own_memory
     created = await memory.create(QUESTION, "Odette Marsh")
     monkeypatch.setenv("SELM_FAILPOINTS", "memory.after_tombstone=raise(STORE_UNAVAILABLE)")
     reason = await reason_of(delete(memory, created.memory.name))

@@ -43,6 +43,7 @@ def violations(parse: Any, request: Any) -> set[str]:
     [
         ({"parent": ""}, {"parent"}),
         ({"parent": "users/a/b"}, {"parent"}),
+        ({"parent": "users/-"}, {"parent"}),
         ({"memory": {"type": 0}}, {"memory.type[0]"}),
         ({"memory": {"type": 99}}, {"memory.type[0]"}),
         ({"memory": {"text": " \n"}}, {"memory.text"}),

@@ -156,7 +156,7 @@ def test_a_statement_is_to_be_kept_in_mind() -> None:
 def test_a_related_correction_is_told_with_its_question_and_not_as_the_answer() -> None:
     """The model can only tell that something else is asked if it sees what the answer is to."""
     related = RecalledMemory("m", "Ko", "Sea of Zor?", is_related=True)
-    block = assemble([related], len, 200, seed=1)
+    block = assemble([related], words, 100, SEED)
 
     assert block.text == (
         f'[{MARK}]\nKeep in mind: "Sea of Zor? Ko".\n[{MARK}]\nAnswer the question with this.'

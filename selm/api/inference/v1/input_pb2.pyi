@@ -399,8 +399,9 @@ class MemoryOptions(_message.Message):
     STALE.
     """
     direct_similarity: _builtins.float
-    """Optional. 0 to 1. Answers DIRECT not only the same question but every one in scope whose cosine
-    to the stored question is at least this. Default: the operator's, off unless set.
+    """Optional. 0 to 1. Answers DIRECT not only the same question but every one in scope, unless merely
+    RELATED, whose cosine to the stored question is at least this. Default: the operator's, off unless
+    set.
     """
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
