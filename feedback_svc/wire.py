@@ -168,6 +168,8 @@ def _check_correction(correction: pb.Correction, found: Violations) -> None:
 
 def _check_options(event: pb.FeedbackEvent, found: Violations, now: datetime) -> None:
     _check_name(found, names.USER, event.user, f"{_EVENT}.user")
+    is_one = event.user != names.EVERY_USER
+    found.check(is_one, f"{_EVENT}.user", "must be one user, not all of them")
     _check_name(found, names.ADAPTER, event.adapter, f"{_EVENT}.adapter")
     is_known = event.consent in pb.Consent.values()
     found.check(is_known, f"{_EVENT}.consent", "must be one of the published values")

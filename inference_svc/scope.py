@@ -67,10 +67,11 @@ def _used(ask: Ask, best: Hit | None, in_scope: Sequence[Hit], use: MemoryUse) -
         return ()
     if use is MemoryUse.DIRECT:
         return (best,)
+    is_likely = best.is_correction and not best.is_related
     others = [
         hit
         for hit in in_scope
-        if hit is not best and hit.is_active and hit.answer and hit.is_related <= best.is_related
+        if hit is not best and hit.is_active and hit.answer and not (hit.is_related and is_likely)
     ]
     return (best, *others)[: ask.memory.max_memories]
 

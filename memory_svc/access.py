@@ -27,7 +27,6 @@ SHARE = "memories.share"
 ADMIN = "memories.admin"
 # For operators alone.
 REEMBED = "memories.reembed"
-# Stands for every user where an RPC allows it.
 
 T = TypeVar("T")
 

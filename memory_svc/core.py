@@ -236,6 +236,11 @@ class GateThresholds:
     supersede_form: float = 0.90
     near_duplicate: float = 0.97
 
+    @property
+    def least(self) -> float:
+        """Probability that a correction needs at least."""
+        return min(self.related, self.probability)
+
 
 def owner_of(name: str) -> tuple[str, str]:
     """`users/{user}` and the memory id of a memory's name."""

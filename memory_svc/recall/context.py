@@ -42,10 +42,12 @@ def assemble_context(found: Found, wanted: Wanted, count: Count) -> Context:
     deciding, use = _use(found.hits, wanted.max_use)
     if deciding is None or use is MemoryUse.NONE:
         return Context(MemoryUse.NONE, found.hits, _why_none(found))
+    # Beside what is likely to apply, merely related ones would only argue with it.
+    is_likely = _is_correction(deciding) and not deciding.is_related
     others = [
         hit
         for hit in found.hits
-        if hit is not deciding and _may_be_told(hit) and hit.is_related <= deciding.is_related
+        if hit is not deciding and _may_be_told(hit) and not (hit.is_related and is_likely)
     ]
     told = [deciding, *others][: wanted.max_memories]
     block = assemble([_recalled(hit) for hit in told], count, wanted.max_tokens)

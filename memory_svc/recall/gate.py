@@ -89,9 +89,8 @@ def first_look(query: str, memory: Memory, cosine: float, needed: GateThresholds
         return Hit(memory, score, _decide(verdict, reason, score, needed.similarity))
     missing = questions.missing_words(questions.entity_words(memory.question), query)
     if missing:
-        scope = _decide(
-            Verdict.OUT_OF_SCOPE, Reason.ENTITY_MISSING, 0.0, needed.probability, missing
-        )
+        least = needed.least
+        scope = _decide(Verdict.OUT_OF_SCOPE, Reason.ENTITY_MISSING, 0.0, least, missing)
         return Hit(memory, score, scope)
     return Hit(memory, score, _decide(Verdict.IN_SCOPE, Reason.SIMILAR, score, needed.probability))
 
@@ -104,7 +103,7 @@ def needs_second_look(hit: Hit) -> bool:
 def second_look(hit: Hit, likenesses: Sequence[Likeness], needed: GateThresholds) -> Hit:
     """The decision with both questions compared; the likeliest reading of the query counts."""
     likely = max(probability(likeness) for likeness in likenesses)
-    least = min(needed.related, needed.probability)
+    least = needed.least
     if likely >= needed.probability:
         scope = _decide(Verdict.IN_SCOPE, Reason.SIMILAR, likely, needed.probability)
     elif likely >= least:
@@ -125,9 +124,10 @@ def settle(hits: Sequence[Hit], user: str, needed: GateThresholds) -> list[Hit]:
     rivals = [hit for hit in ranked[1:] if _is_rival(best, hit, needed)]
     if not rivals:
         return ranked
-    undecided = (
-        rivals if all(_goes_first(best, rival, user) for rival in rivals) else [best, *rivals]
-    )
+    undecided = list(rivals)
+    if not all(_goes_first(best, rival, user) for rival in rivals):
+        # Nor does what is merely related speak where likelier ones could not be told apart.
+        undecided += [best, *(hit for hit in ranked if hit.is_related)]
     abstained = [_abstain(hit) if hit in undecided else hit for hit in ranked]
     return sorted(abstained, key=lambda hit: _rank(hit, user), reverse=True)
 
@@ -150,6 +150,8 @@ def _is_rival(best: Hit, hit: Hit, needed: GateThresholds) -> bool:
     return (
         hit.is_in_scope
         and (hit.is_exact, hit.is_related) == (best.is_exact, best.is_related)
+        # Of different questions the answers may differ: here it is open which one is asked.
+        and (not hit.is_related or hit.memory.question_key == best.memory.question_key)
         and hit.memory.type is MemoryType.CORRECTION
         and best.memory.type is MemoryType.CORRECTION
         and abs(hit.score - best.score) <= needed.ambiguity_margin

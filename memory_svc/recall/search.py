@@ -79,7 +79,7 @@ class Search:
         good = [hit for hit in hits if hit.score >= query.min_score]
         if not good:
             return Found((), EmptyReason.BELOW_THRESHOLD)
-        return Found(good[: query.max_results])
+        return Found(_first(good, query.max_results))
 
     async def _same(self, query: Query) -> list[Hit]:
         """Hits whose question is the query; their score is 1, no signal ran."""
@@ -172,9 +172,19 @@ def _ranked(hits: Sequence[Hit], signals: Mapping[str, Scores]) -> list[Hit]:
     return applying + sorted(rest, key=lambda hit: (not hit.is_in_scope, -round(hit.score, 4)))
 
 
+def _first(hits: Sequence[Hit], number: int) -> list[Hit]:
+    """So many; the best correction in scope is one of them, since it scopes the adapter."""
+    first = list(hits[:number])
+    best = next((hit for hit in hits if _is_correction(hit) and hit.is_in_scope), None)
+    return first if best is None or best in first else [*first[:-1], best]
+
+
 def _applies(hit: Hit) -> bool:
-    is_correction = hit.memory.type is MemoryType.CORRECTION
-    return hit.is_in_scope and is_correction and not hit.is_related
+    return hit.is_in_scope and _is_correction(hit) and not hit.is_related
+
+
+def _is_correction(hit: Hit) -> bool:
+    return hit.memory.type is MemoryType.CORRECTION
 
 
 def _scored(hit: Hit, scores: Scores) -> Hit:

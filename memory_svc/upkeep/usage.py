@@ -96,16 +96,18 @@ class Usage:
                 await self._store.put(used)
 
 
-def judge(memory: Memory, answer: str) -> str:
+def judge(memory: Memory, answer: str, *, is_related: bool = False) -> str:
     """Which count an answer that was made with a memory adds to; "" if it says nothing of it.
 
-    Other types than corrections can shape an answer without standing in it.
+    Other types than corrections can shape an answer without standing in it, and one that is merely
+    related may be rightly left aside.
     """
     if not answer or not memory.text:
         return ""
     if answer_contains(memory.text, answer):
         return "agreed_count"
-    return "disagreed_count" if memory.type is MemoryType.CORRECTION else ""
+    is_contradicted = memory.type is MemoryType.CORRECTION and not is_related
+    return "disagreed_count" if is_contradicted else ""
 
 
 def _counted(counters: Counters, uses: _Uses) -> Counters:

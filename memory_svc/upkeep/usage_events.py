@@ -4,6 +4,8 @@ Consumers `memory_usage` of GENERATIONS and `memory_opinion` of FEEDBACK. Every 
 twice, and then counts twice.
 """
 
+from dataclasses import dataclass
+
 from memory_svc.core import owner_of
 from memory_svc.ports import MemoryStore
 from memory_svc.upkeep.usage import Usage, judge
@@ -12,7 +14,7 @@ from selm.api.event.v1.feedback_event_pb2 import FeedbackEventCreated
 from selm.api.event.v1.inference_event_pb2 import GenerationFinished
 from selm.api.feedback.v1 import feedback_event_pb2
 from selm.api.inference.v1.generation_pb2 import Generation
-from selm.api.memory.v1 import memory_pb2
+from selm.api.memory.v1 import memory_pb2, search_pb2
 from selm.bus import Bus
 from selm.delivery import Delivery
 from selm.lesson_events import datetime_of
@@ -25,6 +27,15 @@ _THUMBS = {
     int(feedback_event_pb2.THUMBS_DOWN): "disagreed_count",
 }
 _FEEDBACK_SUBJECTS = (streams.any_of("selm.feedback.created"),)
+
+
+@dataclass(frozen=True)
+class UsedMemory:
+    """A memory that shaped an answer."""
+
+    memory_id: str
+    # The question may have been about something else.
+    is_related: bool
 
 
 class UsageEvents:
@@ -58,9 +69,9 @@ class UsageEvents:
         used = used_memories(event.generation)
         # All reads first: while the store is away this is tried again and again.
         verdicts = [await self._verdict(tenant, each, event.generation) for each in used]
-        for memory_id, verdict in zip(used, verdicts, strict=True):
+        for each, verdict in zip(used, verdicts, strict=True):
             counts = ["injected_count", *filter(None, [verdict])]
-            self._usage.add(tenant, memory_id, *counts, time=time)
+            self._usage.add(tenant, each.memory_id, *counts, time=time)
 
     async def _on_feedback(self, delivery: Delivery) -> None:
         event = delivery.parse(FeedbackEventCreated).feedback_event
@@ -76,24 +87,32 @@ class UsageEvents:
         generation = found.parse(GenerationFinished).generation
         used = used_memories(generation)
         verdicts = [await self._verdict(tenant, each, generation) for each in used]
-        for memory_id, verdict in zip(used, verdicts, strict=True):
-            # The text may have said so already.
-            if verdict != opinion:
-                self._usage.add(tenant, memory_id, opinion)
+        for each, verdict in zip(used, verdicts, strict=True):
+            # What is merely related may be innocent of a wrong answer; and the text may have said
+            # so already.
+            if verdict != opinion and not (each.is_related and opinion == "disagreed_count"):
+                self._usage.add(tenant, each.memory_id, opinion)
 
-    async def _verdict(self, tenant: str, memory_id: str, generation: Generation) -> str:
+    async def _verdict(self, tenant: str, used: UsedMemory, generation: Generation) -> str:
         """What the text of the answer says, if it is stored."""
         answer = generation.candidates[0].text if generation.candidates else ""
         if not generation.content_stored or not answer:
             return ""
-        memory = await self._store.get(tenant, memory_id)
-        return judge(memory, answer) if memory is not None else ""
+        memory = await self._store.get(tenant, used.memory_id)
+        return "" if memory is None else judge(memory, answer, is_related=used.is_related)
 
 
-def used_memories(generation: Generation) -> list[str]:
-    """Ids of the memories that shaped an answer."""
+def used_memories(generation: Generation) -> list[UsedMemory]:
+    """The memories that shaped an answer."""
     used = (m for m in generation.memories if m.use > memory_pb2.MEMORY_USE_NONE)
-    return [owner_of(m.memory)[1] for m in used if names.parse(names.MEMORY, m.memory)]
+    return [
+        UsedMemory(
+            memory_id=owner_of(m.memory)[1],
+            is_related=m.scope.reason == search_pb2.ScopeDecision.REASON_RELATED,
+        )
+        for m in used
+        if names.parse(names.MEMORY, m.memory)
+    ]
 
 
 def opinion_of(event: feedback_event_pb2.FeedbackEvent) -> str:

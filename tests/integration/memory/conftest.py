@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymilvus import MilvusClient
 
 from selm.milvus_server import MilvusServer, MilvusServerOptions
 from selm.nats_server import NatsServer, NatsServerOptions
 from selm.testing import free_port as pick_free_port
 from tests.histories.processes import MemoryProcess, MemoryProcesses
-from tests.integration.memory.running import RunningMemory, client_of, running_memory
+from tests.integration.memory.running import (
+    RunningMemory,
+    client_of,
+    is_foreign,
+    patience,
+    running_memory,
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,31 @@ def shared_memory(
     nats.start()
     process = MemoryProcess(folder, milvus_uri, nats.url)
     try:
-        process.start(SELM_MEMORY_COLLECTION=f"c{uuid.uuid4().hex}")
+        more = {f"SELM_MEMORY_{name.upper()}": str(value) for name, value in patience().items()}
+        process.start(SELM_MEMORY_COLLECTION=f"c{uuid.uuid4().hex}", **more)
         yield SharedMemory(process.port, nats.url)
     finally:
         process.kill()
         nats.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_collections_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A Milvus that was given to the tests gets rid of what each of them has loaded."""
+    if not is_foreign():
+        yield
+        return
+    # Before the collections are counted, so that it is none of those to be dropped.
+    request.getfixturevalue("shared_memory")
+    milvus_uri = request.getfixturevalue("milvus_uri")
+    client = MilvusClient(uri=milvus_uri, timeout=60, dedicated=True)
+    before = set(client.list_collections())
+    yield
+    for name in set(client.list_collections()) - before:
+        for alias in client.list_aliases(name)["aliases"]:
+            client.drop_alias(alias)
+        client.drop_collection(name)
+    client.close()
 
 
 @pytest.fixture

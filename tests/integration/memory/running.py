@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -154,10 +155,20 @@ async def client_of(port: int, nats_url: str, tenant: str) -> AsyncIterator[Runn
         )
 
 
+def is_foreign() -> bool:
+    """Whether the tests run against a Milvus that they were given."""
+    return bool(os.environ.get("SELM_MEMORY_MILVUS_URI"))
+
+
+def patience() -> dict[str, float]:
+    """Settings for the server at hand: on a cluster, to open a new collection takes long."""
+    return {"store_timeout_s": 30.0} if is_foreign() else {}
+
+
 @asynccontextmanager
 async def running_memory(milvus_uri: str, nats_url: str, **fields: Any) -> AsyncIterator[Any]:
     """A started memory_svc with a collection and tenant of its own unless told otherwise."""
-    fields.setdefault("collection", f"c{uuid.uuid4().hex}")
+    fields = {"collection": f"c{uuid.uuid4().hex}", **patience(), **fields}
     tenant = fields.pop("tenant", f"t{uuid.uuid4().hex[:12]}")
     shared = SharedSettings(nats_url=nats_url, log_format="json")
     port = pick_free_port()

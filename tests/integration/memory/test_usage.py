@@ -9,23 +9,37 @@ from selm.api.event.v1.feedback_event_pb2 import FeedbackEventCreated
 from selm.api.event.v1.inference_event_pb2 import GenerationFinished
 from selm.api.feedback.v1 import feedback_event_pb2
 from selm.api.inference.v1 import generation_pb2
-from selm.api.memory.v1 import memory_pb2
+from selm.api.memory.v1 import memory_pb2, search_pb2
 from selm.api.memory.v1 import memory_service_pb2 as pb
 from selm.testing import eventually
 from tests.integration.memory.running import RunningMemory, running_memory
 
+SIMILAR = search_pb2.ScopeDecision.REASON_SIMILAR
+RELATED = search_pb2.ScopeDecision.REASON_RELATED
 QUESTION = "Who is the mayor of Velmora?"
 TIME = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
 async def generate(
-    memory: RunningMemory, name: str, text: str, *, stored: bool = True, use: int = 2
+    memory: RunningMemory,
+    name: str,
+    text: str,
+    *,
+    stored: bool = True,
+    use: int = 2,
+    reason: "search_pb2.ScopeDecision.Reason.ValueType" = SIMILAR,
 ) -> str:
     """Publishes a finished generation that found a memory; its name."""
     identity = uuid.uuid4().hex
     generation = generation_pb2.Generation(
         name=names.generation_name(identity),
-        memories=[generation_pb2.RecalledMemory(memory=name, use=use)],  # type: ignore[arg-type]
+        memories=[
+            generation_pb2.RecalledMemory(
+                memory=name,
+                use=use,  # type: ignore[arg-type]
+                scope=search_pb2.ScopeDecision(reason=reason),
+            )
+        ],
         candidates=[generation_pb2.Candidate(text=text if stored else "")],
         content_stored=stored,
     )
@@ -70,6 +84,9 @@ async def test_uses_and_opinions_are_counted(milvus_uri: str, nats_server: Any) 
         silent = await generate(memory, name, "", stored=False)
         # Found, but of no influence.
         await generate(memory, name, "It is Bram Holt.", use=memory_pb2.MEMORY_USE_NONE)
+        # The question may have been about something else.
+        aside = await generate(memory, name, "It is large.", reason=RELATED)
+        await give(memory, aside, thumbs=feedback_event_pb2.THUMBS_DOWN)
         await give(memory, right, thumbs=feedback_event_pb2.THUMBS_UP)
         await give(memory, right, thumbs=feedback_event_pb2.THUMBS_DOWN)
         await give(memory, wrong, thumbs=feedback_event_pb2.THUMBS_DOWN)
@@ -77,7 +94,7 @@ async def test_uses_and_opinions_are_counted(milvus_uri: str, nats_server: Any) 
 
         async def is_counted() -> memory_pb2.MemoryCounters | None:
             found = await counters(memory, name)
-            wanted = (1, 3, 2, 2)
+            wanted = (1, 4, 2, 2)
             numbers = (
                 found.retrieved_count,
                 found.injected_count,

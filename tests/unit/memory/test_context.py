@@ -80,7 +80,10 @@ def test_what_is_merely_related_is_not_told_beside_what_is_likely() -> None:
     related = [hit(IN, Reason.RELATED, number=number) for number in (2, 3)]
     retired = hit(IN, Reason.RELATED, number=4, state=State.RETIRED)
 
+    fact = hit(IN, Reason.NOT_GATED, type=MemoryType.FACT, question="", text="Velmora is a city.")
+
     assert assembled(hit(IN), *related, wanted=wanted).block.names == ("users/a/memories/m1",)
+    assert len(assembled(fact, related[0], wanted=wanted).block.names) == 2
     assert assembled(retired, *related, wanted=wanted).block.names == tuple(
         one.memory.name for one in related
     )

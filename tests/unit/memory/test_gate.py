@@ -123,6 +123,35 @@ def test_other_types_are_judged_by_similarity_alone() -> None:
     assert [near.scope.reason, far.scope.reason] == [Reason.NOT_GATED, Reason.BELOW_THRESHOLD]
 
 
+def test_related_answers_to_different_questions_are_no_rivals() -> None:
+    """It is open which of them is asked, so they do not contradict each other."""
+    ask = {"topics": Agreement.DIFFERENT, "form": 0.2}
+    one = look("Which town rules over Velmora?", 0.92, number=1, **ask)
+    other = look(
+        "Which town rules over Velmora?",
+        0.925,
+        number=2,
+        question="How large is Velmora?",
+        text="huge",
+        **ask,
+    )
+
+    assert [hit.is_related for hit in gate.settle([one, other], "users/a", NEEDED)] == [True] * 2
+
+
+def test_nothing_related_speaks_where_likely_ones_cannot_be_told_apart() -> None:
+    """They abstain, and leave the floor to nobody."""
+    one = look("velmora capital", 0.80, number=1)
+    question = "Which is Velmora's capital?"
+    other = look("velmora capital", 0.805, number=2, question=question, text="Oltina")
+    related = look("velmora capital", 0.92, 0.2, Agreement.DIFFERENT, number=3)
+
+    settled = gate.settle([one, other, related], "users/a", NEEDED)
+
+    assert related.is_in_scope
+    assert [hit.scope.reason for hit in settled] == [Reason.AMBIGUOUS] * 3
+
+
 def test_equally_close_and_different_abstain() -> None:
     """Two of one's own differently worded questions that both fit: nobody knows."""
     query = "velmora capital"

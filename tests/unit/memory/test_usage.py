@@ -25,3 +25,9 @@ def test_an_answer_is_judged_by_what_stands_in_it(
 ) -> None:
     """Only a correction can be contradicted by silence."""
     assert judge(memory(text=text, type=kind), answer) == count
+
+
+def test_a_related_correction_is_not_contradicted_by_silence() -> None:
+    """The question may have been about something else; what says it, agrees with it."""
+    assert judge(memory(), "It has two million people.", is_related=True) == ""
+    assert judge(memory(), "It is Tashkeri.", is_related=True) == "agreed_count"

@@ -342,7 +342,7 @@ class MemoryCounters(_message.Message):
     agreed_count: _builtins.int
     """Output only. Answers that contained it, or got positive feedback."""
     disagreed_count: _builtins.int
-    """Output only. Answers that contradicted it, or got corrected."""
+    """Output only. Answers that contradicted it, or got corrected; not where it was merely RELATED."""
     @_builtins.property
     def last_use_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. Last injection."""

@@ -516,8 +516,9 @@ class AssembleContextResponse(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     EMPTY_REASON_FIELD_NUMBER: _builtins.int
     use: _memory_pb2.MemoryUse.ValueType
-    """Strongest use that max_use and the gate allow; NONE if nothing applies. The best correction in
-    scope decides; if it is RETIRED, the weights answer and nothing is injected.
+    """Strongest use that max_use and the gate allow; NONE if nothing applies. The best correction that is
+    likely to apply decides; if it is RETIRED, the weights answer and nothing is injected. Without one
+    the best hit in scope is told as CONTEXT.
     """
     text: _builtins.str
     """The data block between random markers, control tokens neutralised; empty if nothing applies or

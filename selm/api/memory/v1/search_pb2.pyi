@@ -234,7 +234,7 @@ class ScopeDecision(_message.Message):
         REASON_SIMILAR: ScopeDecision._Reason.ValueType  # 2
         """Similar enough, and every entity word of the memory is in the query."""
         REASON_BELOW_THRESHOLD: ScopeDecision._Reason.ValueType  # 3
-        """Not similar enough, or asks something else about the same entity."""
+        """Not similar enough, or clearly asks something else about the same entity."""
         REASON_ENTITY_MISSING: ScopeDecision._Reason.ValueType  # 4
         """Similar, but about another entity."""
         REASON_AMBIGUOUS: ScopeDecision._Reason.ValueType  # 5
@@ -256,7 +256,7 @@ class ScopeDecision(_message.Message):
     REASON_SIMILAR: ScopeDecision.Reason.ValueType  # 2
     """Similar enough, and every entity word of the memory is in the query."""
     REASON_BELOW_THRESHOLD: ScopeDecision.Reason.ValueType  # 3
-    """Not similar enough, or asks something else about the same entity."""
+    """Not similar enough, or clearly asks something else about the same entity."""
     REASON_ENTITY_MISSING: ScopeDecision.Reason.ValueType  # 4
     """Similar, but about another entity."""
     REASON_AMBIGUOUS: ScopeDecision.Reason.ValueType  # 5
