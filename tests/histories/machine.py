@@ -112,7 +112,7 @@ class Histories(RuleBasedStateMachine):
         for user in USERS:
             texts = [m.text for m in self.run_(self.client.listed(user, as_of=moment))]
             for index in range(len(QUESTIONS)):
-                allowed, is_needed = self.model.allowed_as_of(user, index, moment)
+                allowed, is_needed = self.model.allowed_as_of(user, index, moment, time.time())
                 self._assert_only(texts, user, index, allowed, is_needed)
 
     def _say(

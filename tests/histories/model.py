@@ -62,8 +62,10 @@ class Model:
             return set(), False
         return {said.value}, said.must_be_seen(start, end)
 
-    def allowed_as_of(self, user: str, question: int, time: float) -> tuple[set[str], bool]:
-        """The same of a moment in the past at which nothing was being changed."""
+    def allowed_as_of(
+        self, user: str, question: int, time: float, now: float
+    ) -> tuple[set[str], bool]:
+        """The same of a moment in the past at which nothing was being changed, asked now."""
         then = [
             s
             for s in self.said
@@ -75,7 +77,8 @@ class Model:
         ]
         if not then or not then[-1].may_be_seen(time, time):
             return set(), False
-        return {then[-1].value}, then[-1].must_be_seen(time, time)
+        # The text of what has run out since is gone for good once it was swept.
+        return {then[-1].value}, then[-1].must_be_seen(time, now)
 
     def _replace(self, old: Said, new: Said) -> None:
         self.said[self.said.index(old)] = new
