@@ -19,6 +19,7 @@ from memory_svc.recall import gate, ranking
 from memory_svc.recall.forms import compare, cosine
 from memory_svc.recall.gate import Hit
 from memory_svc.recall.ranking import Scores
+from memory_svc.verbs import history
 from selm import questions
 
 # Candidates of each kind beyond what was asked for: those in scope may be less similar than others.
@@ -79,7 +80,7 @@ class Search:
         good = [hit for hit in hits if hit.score >= query.min_score]
         if not good:
             return Found((), EmptyReason.BELOW_THRESHOLD)
-        return Found(_first(good, query.max_results))
+        return Found([_as_of(query, hit) for hit in _first(good, query.max_results)])
 
     async def _same(self, query: Query) -> list[Hit]:
         """Hits whose question is the query; their score is 1, no signal ran."""
@@ -170,6 +171,11 @@ def _ranked(hits: Sequence[Hit], signals: Mapping[str, Scores]) -> list[Hit]:
     applying = [hit for hit in scored if _applies(hit)]
     rest = [hit for hit in scored if not _applies(hit)]
     return applying + sorted(rest, key=lambda hit: (not hit.is_in_scope, -round(hit.score, 4)))
+
+
+def _as_of(query: Query, hit: Hit) -> Hit:
+    """Found by what it says now, told as it was then."""
+    return replace(hit, memory=history.told_at(hit.memory, query.condition.as_of))
 
 
 def _first(hits: Sequence[Hit], number: int) -> list[Hit]:

@@ -108,7 +108,7 @@ class MilvusStore:
             return [(row["create_time"], row["memory_id"], row["id"]) for row in rows]
 
         keys = await newest_keys(ask, limit, before, self._max_rows)
-        return await self._fetch(keys, schema.PLAIN_FIELDS)
+        return await self._fetch(keys, schema.fields_for(schema.PLAIN_FIELDS, condition))
 
     async def nearest(self, condition: Condition, vector: Vector, limit: int) -> list[Neighbour]:
         check_vector(vector, self._options.dimension)
@@ -180,7 +180,7 @@ class MilvusStore:
                 anns_field=field,
                 limit=limit,
                 filter=expression(condition),
-                output_fields=schema.HIT_FIELDS,
+                output_fields=schema.fields_for(schema.HIT_FIELDS, condition),
                 search_params=params,
                 consistency_level=self._options.consistency_level,
             )

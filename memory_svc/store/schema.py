@@ -4,12 +4,13 @@ The tenant is part of every filter, and the partition key where that works. Leng
 UTF-8.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
+from memory_svc.conditions import Condition
 from memory_svc.core import Counters, Memory, MemoryType, State, Visibility, digest
 from memory_svc.store.changes import changes_of, stored_changes
 from memory_svc.store.filters import NEVER, microseconds, time_of
@@ -74,6 +75,11 @@ PLAIN_FIELDS = [
 HIT_FIELDS = [*PLAIN_FIELDS, VECTOR_FIELD]
 ALL_FIELDS = [*HIT_FIELDS, HISTORY_FIELD]
 PLACE_FIELDS = ["id", "create_time", "memory_id"]
+
+
+def fields_for(fields: Sequence[str], condition: Condition) -> list[str]:
+    """With the history too, where a past time is asked for."""
+    return [*fields] if condition.as_of is None else [*fields, HISTORY_FIELD]
 
 
 def collection_schema(dimension: int, *, has_keywords: bool, has_partitions: bool) -> Any:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from memory_svc.core import (
+    EMPTIED_STATES,
     Change,
     ChangeKind,
     Memory,
@@ -47,6 +48,16 @@ _SEEN = (
     "retired_by_revision",
     "duplicate_count",
     "embedding_model",
+)
+# What somebody said, as against what became of it.
+_SAID = (
+    "text",
+    "question",
+    "subject_key",
+    "importance",
+    "valid_start_time",
+    "valid_end_time",
+    "labels",
 )
 _KINDS = {"state": State, "visibility": Visibility}
 # Among the fields of an entry: marks of the requests that caused it, 24 hex digits each.
@@ -97,6 +108,16 @@ def entries(memory: Memory) -> list[Entry]:
         time = max(end, _after(changes[-1].time))
         changes.append(Change(ChangeKind.DELETED, time, SERVICE))
     return list(reversed(list(_backwards(memory, changes))))
+
+
+def told_at(memory: Memory, time: datetime | None) -> Memory:
+    """The memory with the content that it had then; None is now. What was emptied stays empty."""
+    if time is None or memory.state in EMPTIED_STATES:
+        return memory
+    by_then = [entry.memory for entry in entries(memory) if entry.change.time <= time]
+    if not by_then:
+        return memory
+    return replace(memory, **{name: getattr(by_then[-1], name) for name in _SAID})
 
 
 def mark_of(request_id: str, *content: str) -> str:

@@ -105,8 +105,9 @@ class Memories:
     async def list_newest(
         self, condition: Condition, limit: int, before: tuple[datetime, str] | None
     ) -> list[Memory]:
-        """Newest first, those after the given place."""
-        return await self._store.newest(condition, limit, before)
+        """Newest first, those after the given place; of a past time with what they said then."""
+        found = await self._store.newest(condition, limit, before)
+        return [history.told_at(memory, condition.as_of) for memory in found]
 
     async def list_history(self, tenant: str, user: str, memory_id: str) -> list[history.Entry]:
         """Every change, oldest first; also of a deleted one, without text."""

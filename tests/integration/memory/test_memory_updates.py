@@ -276,3 +276,21 @@ def _without_upkeep(memory: memory_pb2.Memory) -> memory_pb2.Memory:
     shown.ClearField("counters")
     shown.ClearField("etag")
     return shown
+
+
+async def test_a_past_time_shows_what_was_said_then(memory: Any) -> None:
+    """Lists and searches tell the text that was live, not what it was changed to since."""
+    question = "Who keeps the lighthouse of Ombra?"
+    created = (await memory.create(question, "Rasmus", labels={"source": "log"})).memory
+    await update(memory, created.name, text="Odile", labels={"source": "letter"})
+    past = {"as_of_time": created.create_time}
+
+    then, now = await listed(memory, **past), await listed(memory)
+    found = [
+        (await memory.search(query, **past)).hits[0].memory
+        for query in (question, "keeper of Ombra's lighthouse")
+    ]
+
+    assert [(m.text, m.labels["source"]) for m in then] == [("Rasmus", "log")]
+    assert [(m.text, m.labels["source"]) for m in now] == [("Odile", "letter")]
+    assert [m.text for m in found] == ["Rasmus", "Rasmus"]

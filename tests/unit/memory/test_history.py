@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -168,3 +168,21 @@ def test_a_first_state_too_big_to_keep_shows_what_it_became() -> None:
     assert len(json.dumps([dict(change.fields) for change in state.changes])) < history.MAX_BYTES
     assert [e.change.kind.name for e in told] == ["CREATED", "UPDATED"]
     assert told[0].memory.text == "é" * 4096
+
+
+def test_a_past_time_tells_what_was_said_by_then() -> None:
+    """The content of then with the state of now; what was emptied has no past."""
+    first = history.created(memory(text="one", importance=0.2), "ann")
+    second = update(first, text="two", importance=0.9)
+    third = replace(update(second, text="three"), state=State.SUPERSEDED)
+    before_all = first.create_time - timedelta(days=1)
+
+    def said(time: datetime | None) -> tuple[str, float]:
+        then = history.told_at(third, time)
+        assert then.state is State.SUPERSEDED
+        return then.text, then.importance
+
+    assert said(first.create_time) == ("one", 0.2)
+    assert said(second.update_time) == ("two", 0.9)
+    assert said(third.update_time) == said(None) == said(before_all) == ("three", 0.9)
+    assert history.told_at(replace(third, state=State.EXPIRED), first.create_time).text == "three"

@@ -217,7 +217,7 @@ class ListMemoriesRequest(_message.Message):
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. What was live and valid then; default now."""
+        """Optional. What was live and valid then, with the content it had then; default now."""
 
     def __init__(
         self,
@@ -393,8 +393,8 @@ class SearchMemoriesRequest(_message.Message):
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. What was live and valid then, whatever its state is now; default now. Not together with
-        filter.states.
+        """Optional. What was live and valid then, whatever its state is now, with the content it had then;
+        default now. Not together with filter.states.
         """
 
     def __init__(
@@ -478,8 +478,8 @@ class AssembleContextRequest(_message.Message):
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. What was live and valid then, whatever its state is now; default now. Not together with
-        filter.states.
+        """Optional. What was live and valid then, whatever its state is now, with the content it had then;
+        default now. Not together with filter.states.
         """
 
     def __init__(
