@@ -23,6 +23,7 @@ from selm.testing import eventually
 from tests.integration.memory import attacks, id_fields
 from tests.integration.memory.attacks import REQUESTS, Answer, Ids, call
 from tests.integration.memory.id_fields import ID_FIELDS
+from tests.integration.memory.running import patience
 
 QUESTION = "Where does Ilvet Sarn keep the amber seal?"
 CONVERSATION = "conversations/c1"
@@ -50,14 +51,14 @@ async def house(milvus_uri: str, nats_server: Any) -> AsyncIterator[House]:
     """A memory_svc in which anna of tenant A has stored, corrected, shared and deleted."""
     shared = SharedSettings(nats_url=nats_server.url, log_format="json")
     settings = MemorySettings(
-        milvus_uri=milvus_uri, collection=f"c{uuid.uuid4().hex}", shared=shared
+        milvus_uri=milvus_uri, collection=f"c{uuid.uuid4().hex}", shared=shared, **patience()
     )
     async with build(settings) as app:
 
         async def is_ready() -> bool:
             return all([(await check()).passed for check in app.checks.values()])
 
-        await eventually(is_ready)
+        await eventually(is_ready, timeout_s=60)
         servicers = {s.full_name.rsplit(".", 1)[1]: s.implementation for s in app.servicers}
         owner = Principal(f"a{uuid.uuid4().hex[:12]}", "anna", frozenset({"*"}))
         yield House(servicers, owner, await _furnish(servicers, owner))
