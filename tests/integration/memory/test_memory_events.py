@@ -203,9 +203,12 @@ async def test_a_restart_forgets_nothing(milvus_uri: str, nats_server: Any) -> N
     kept = {"collection": f"c{os.urandom(8).hex()}", "tenant": "restart"}
     async with running_memory(milvus_uri, nats_server.url, **kept) as memory:
         await memory.bus.ready()
+        # A token is waited for at most 2 s, and a cluster takes longer to open a collection.
+        await memory.search(QUESTION)
         _, sequence = await memory.correct(QUESTION, "Odette Marsh")
         await hit_of(memory, QUESTION, consistency_token=token(sequence))
     async with running_memory(milvus_uri, nats_server.url, **kept) as memory:
+        await memory.search(QUESTION)
         hit = await hit_of(memory, QUESTION, consistency_token=token(sequence))
 
     assert hit.memory.text == "Odette Marsh"
