@@ -140,6 +140,11 @@ class Hit:
     decision: object = None
 
     @property
+    def is_likely(self) -> bool:
+        """A correction that most probably answers the query, and so decides for all."""
+        return self.is_in_scope and self.is_correction and not self.is_related
+
+    @property
     def gated(self) -> GatedMemory:
         return GatedMemory(
             is_in_scope=self.is_in_scope,

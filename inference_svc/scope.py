@@ -27,7 +27,7 @@ def decide(
     apply; with corrections that are merely related they go by rank.
     """
     in_scope = [hit for hit in recollection.hits if hit.is_in_scope]
-    likely = next((hit for hit in in_scope if hit.is_correction and not hit.is_related), None)
+    likely = next((hit for hit in in_scope if hit.is_likely), None)
     best = likely or next((hit for hit in in_scope if hit.is_correction), None)
     used = likely or next((hit for hit in in_scope if hit.is_active), None)
     use = _memory_use(ask, used)
@@ -67,11 +67,13 @@ def _used(ask: Ask, best: Hit | None, in_scope: Sequence[Hit], use: MemoryUse) -
         return ()
     if use is MemoryUse.DIRECT:
         return (best,)
-    is_likely = best.is_correction and not best.is_related
     others = [
         hit
         for hit in in_scope
-        if hit is not best and hit.is_active and hit.answer and not (hit.is_related and is_likely)
+        if hit is not best
+        and hit.is_active
+        and hit.answer
+        and not (hit.is_related and best.is_likely)
     ]
     return (best, *others)[: ask.memory.max_memories]
 

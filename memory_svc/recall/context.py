@@ -9,7 +9,7 @@ tokenizer: it is given what counts.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from memory_svc.core import MemoryType, State
+from memory_svc.core import State
 from memory_svc.recall.gate import Hit
 from memory_svc.recall.search import EmptyReason, Found
 from selm.context_block import ContextBlock, Count, RecalledMemory, assemble
@@ -43,11 +43,10 @@ def assemble_context(found: Found, wanted: Wanted, count: Count) -> Context:
     if deciding is None or use is MemoryUse.NONE:
         return Context(MemoryUse.NONE, found.hits, _why_none(found))
     # Beside what is likely to apply, merely related ones would only argue with it.
-    is_likely = _is_correction(deciding) and not deciding.is_related
     others = [
         hit
         for hit in found.hits
-        if hit is not deciding and _may_be_told(hit) and not (hit.is_related and is_likely)
+        if hit is not deciding and _may_be_told(hit) and not (hit.is_related and deciding.is_likely)
     ]
     told = [deciding, *others][: wanted.max_memories]
     block = assemble([_recalled(hit) for hit in told], count, wanted.max_tokens)
@@ -65,15 +64,14 @@ def assemble_context(found: Found, wanted: Wanted, count: Count) -> Context:
 
 
 def _use(hits: Sequence[Hit], limit: MemoryUse) -> tuple[Hit | None, MemoryUse]:
-    in_scope = [hit for hit in hits if hit.is_in_scope]
-    likely = next((hit for hit in in_scope if _is_correction(hit) and not hit.is_related), None)
-    deciding = likely or next((hit for hit in in_scope if _may_be_told(hit)), None)
+    likely = next((hit for hit in hits if hit.is_likely), None)
+    deciding = likely or next((hit for hit in hits if _may_be_told(hit)), None)
     if deciding is None:
         return None, MemoryUse.NONE
     gated = GatedMemory(
         is_in_scope=True,
         is_active=_may_be_told(deciding),
-        is_correction=_is_correction(deciding),
+        is_correction=deciding.is_correction,
         is_exact=deciding.is_exact,
         is_related=deciding.is_related,
     )
@@ -86,10 +84,6 @@ def _may_be_told(hit: Hit) -> bool:
     return hit.is_in_scope and hit.memory.state is not State.RETIRED
 
 
-def _is_correction(hit: Hit) -> bool:
-    return hit.memory.type is MemoryType.CORRECTION
-
-
 def _why_none(found: Found) -> EmptyReason:
     if found.hits and not any(hit.is_in_scope for hit in found.hits):
         return EmptyReason.OUT_OF_SCOPE
@@ -97,5 +91,5 @@ def _why_none(found: Found) -> EmptyReason:
 
 
 def _recalled(hit: Hit) -> RecalledMemory:
-    question = hit.memory.question if _is_correction(hit) else ""
+    question = hit.memory.question if hit.is_correction else ""
     return RecalledMemory(hit.memory.name, hit.memory.text, question, hit.is_related)

@@ -76,6 +76,15 @@ class Hit:
         """It may be about something else that is asked of the same."""
         return self.scope.reason is Reason.RELATED
 
+    @property
+    def is_correction(self) -> bool:
+        return self.memory.type is MemoryType.CORRECTION
+
+    @property
+    def is_likely(self) -> bool:
+        """A correction that most probably answers the query, and so decides for all."""
+        return self.is_in_scope and self.is_correction and not self.is_related
+
 
 def first_look(query: str, memory: Memory, cosine: float, needed: GateThresholds) -> Hit:
     """The decision so far: everything but how alike both questions are, which needs embeddings."""
@@ -152,8 +161,8 @@ def _is_rival(best: Hit, hit: Hit, needed: GateThresholds) -> bool:
         and (hit.is_exact, hit.is_related) == (best.is_exact, best.is_related)
         # Of different questions the answers may differ: here it is open which one is asked.
         and (not hit.is_related or hit.memory.question_key == best.memory.question_key)
-        and hit.memory.type is MemoryType.CORRECTION
-        and best.memory.type is MemoryType.CORRECTION
+        and hit.is_correction
+        and best.is_correction
         and abs(hit.score - best.score) <= needed.ambiguity_margin
         and questions.normalise_answer(hit.memory.text)
         != questions.normalise_answer(best.memory.text)

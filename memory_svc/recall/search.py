@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import IntEnum
 
 from memory_svc.conditions import Condition
-from memory_svc.core import GateThresholds, MemoryType, Vector, question_key
+from memory_svc.core import GateThresholds, Vector, question_key
 from memory_svc.ports import Embedder, Match, MemoryStore, Neighbour
 from memory_svc.recall import gate, ranking
 from memory_svc.recall.forms import compare, cosine
@@ -168,9 +168,9 @@ def _ranked(hits: Sequence[Hit], signals: Mapping[str, Scores]) -> list[Hit]:
     """Corrections likely to apply as the gate ranked them, since age and importance say nothing of
     which applies more; then the rest, in scope first, by score."""
     scored = [_scored(hit, signals[hit.memory.memory_id]) for hit in hits]
-    applying = [hit for hit in scored if _applies(hit)]
-    rest = [hit for hit in scored if not _applies(hit)]
-    return applying + sorted(rest, key=lambda hit: (not hit.is_in_scope, -round(hit.score, 4)))
+    likely = [hit for hit in scored if hit.is_likely]
+    rest = [hit for hit in scored if not hit.is_likely]
+    return likely + sorted(rest, key=lambda hit: (not hit.is_in_scope, -round(hit.score, 4)))
 
 
 def _as_of(query: Query, hit: Hit) -> Hit:
@@ -181,16 +181,8 @@ def _as_of(query: Query, hit: Hit) -> Hit:
 def _first(hits: Sequence[Hit], number: int) -> list[Hit]:
     """So many; the best correction in scope is one of them, since it scopes the adapter."""
     first = list(hits[:number])
-    best = next((hit for hit in hits if _is_correction(hit) and hit.is_in_scope), None)
+    best = next((hit for hit in hits if hit.is_correction and hit.is_in_scope), None)
     return first if best is None or best in first else [*first[:-1], best]
-
-
-def _applies(hit: Hit) -> bool:
-    return hit.is_in_scope and _is_correction(hit) and not hit.is_related
-
-
-def _is_correction(hit: Hit) -> bool:
-    return hit.memory.type is MemoryType.CORRECTION
 
 
 def _scored(hit: Hit, scores: Scores) -> Hit:

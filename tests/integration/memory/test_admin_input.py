@@ -98,6 +98,7 @@ def wire(**fields: Any) -> pb.ImportMemoriesRequest:
 BAD: tuple[tuple[str, dict[str, Any]], ...] = (
     ("memory.name", {"name": 'users/a/memories/b" or 1'}),
     ("memory.name", {"name": ""}),
+    ("memory.name", {"name": "users/-/memories/b"}),
     ("memory.type", {"type": 99}),
     ("memory.text", {"text": ""}),
     ("memory.text", {"text": "x" * 1_000_000}),

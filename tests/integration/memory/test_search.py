@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from selm.api.memory.v1 import memory_pb2, search_pb2
+from tests.integration.memory.running import running_memory
 
 CASES = json.loads((Path(__file__).parents[2] / "data" / "hybrid_cases.json").read_text("utf-8"))
 FACT = memory_pb2.MEMORY_TYPE_FACT
@@ -216,3 +217,24 @@ async def test_a_query_beyond_8192_bytes_is_refused(memory: Any) -> None:
     """By bytes, not by characters."""
     with pytest.raises(grpc.aio.AioRpcError, match="query: 8194 bytes, at most 8192"):
         await memory.search("ü" * 4097)
+
+
+async def test_what_scopes_the_adapter_is_not_crowded_out(
+    milvus_uri: str, nats_server: Any
+) -> None:
+    """However few hits are asked for, the best correction in scope is one of them."""
+    query = "What is the climate of Velmora?"
+    # So that every correction about the same is in scope, and none is likely.
+    open_gate = {"gate_threshold": 1.0, "gate_related_threshold": 0.0}
+    async with running_memory(milvus_uri, nats_server.url, **open_gate) as memory:
+        await memory.create("What is the capital of Velmora?", "Tashkeri")
+        for text in ("The climate of Velmora is mild.", "The climate of Velmora is dry."):
+            await memory.create("", text, type=FACT)
+        few, many = [
+            [hit.scope.reason for hit in (await memory.search(query, max_results=number)).hits]
+            for number in (1, 3)
+        ]
+
+    statement, related = SCOPE.REASON_NOT_GATED, SCOPE.REASON_RELATED
+    assert few == [related]
+    assert many == [statement, statement, related]

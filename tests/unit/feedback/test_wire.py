@@ -83,6 +83,7 @@ def test_an_empty_request_says_everything_that_is_required():
         ({"correction": pb.Correction(text="a", candidate_index=1)}, "correction.candidate_index"),
         ({"generation": "g1"}, "generation"),
         ({"user": "ada"}, "user"),
+        ({"user": "users/-"}, "user"),
         ({"adapter": "adapters/A"}, "adapter"),
         ({"consent": 9}, "consent"),
         ({"labels": {"a": "é" * 129}}, "labels[a]"),
