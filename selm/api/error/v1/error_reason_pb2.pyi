@@ -61,6 +61,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. The request_id was used before with other content.
     Sample: {"request_id": "0b9c...e1"}
     """
+    ERROR_REASON_FEEDBACK_CONTRADICTORY: _ErrorReason.ValueType  # 6
+    """INVALID_ARGUMENT. The signal contradicts the answer it is about, or another of the same author in
+    the same batch: thumbs up beside a correction.
+    Sample: {"signal": "thumbs", "conflicts_with": "correction"}
+    """
     ERROR_REASON_FEEDBACK_WITHOUT_CHANGE: _ErrorReason.ValueType  # 7
     """INVALID_ARGUMENT. A correction equals the answer, or both texts of a preference are equal after
     normalisation.
@@ -83,6 +88,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RESOURCE_EXISTS: _ErrorReason.ValueType  # 30
     """ALREADY_EXISTS. The chosen id is taken. Detail: ResourceInfo.
     Sample: {"resource_name": "adapters/support"}
+    """
+    ERROR_REASON_FEEDBACK_DUPLICATE: _ErrorReason.ValueType  # 31
+    """ALREADY_EXISTS. The same author sent the same content about the same target under another
+    request_id.
+    Sample: {"feedback_event": "feedbackEvents/51c0"}
     """
     ERROR_REASON_STALE_REVISION: _ErrorReason.ValueType  # 40
     """ABORTED. Compare-and-set lost: the alias no longer points to expected_revision. Nothing changed.
@@ -120,6 +130,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     check is one of DIGEST, FORMAT, CONFIG, SHAPE, FINITE, NORM, SIZE, SIGNATURE, CANARY.
     Sample: {"adapter_revision": "adapters/a/revisions/r9", "check": "SIGNATURE"}
     """
+    ERROR_REASON_ADAPTER_TAINTED: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION. The revision was trained on erased examples and must not be loaded or
+    promoted.
+    Sample: {"adapter_revision": "adapters/a/revisions/r4", "erasure": "erasures/e2"}
+    """
     ERROR_REASON_NO_PREVIOUS_REVISION: _ErrorReason.ValueType  # 55
     """FAILED_PRECONDITION. Rollback has nowhere to go.
     Sample: {"alias": "adapters/a/aliases/stable"}
@@ -135,6 +150,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CONSENT_MISSING: _ErrorReason.ValueType  # 59
     """In Exclusion and Failure only. The record's consent does not cover this use.
     Sample: {"feedback_event": "feedbackEvents/51c0", "required": "SHARED_ADAPTER"}
+    """
+    ERROR_REASON_REVIEW_REQUIRED: _ErrorReason.ValueType  # 60
+    """In Exclusion and Failure only. The tenant's policy wants a reviewer's approval first.
+    Sample: {"review_item": "reviewItems/8d"}
     """
     ERROR_REASON_GENERATION_NOT_STORED: _ErrorReason.ValueType  # 61
     """FAILED_PRECONDITION. The generation's text was not kept; send the exchange with the feedback.
@@ -234,6 +253,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """In Failure only. Every allowed attempt failed; the request is a dead letter now.
     Sample: {"attempts": "5", "dead_letter": "deadLetters/3"}
     """
+    ERROR_REASON_QUARANTINED: _ErrorReason.ValueType  # 154
+    """In Failure only. The screen withheld the feedback.
+    Sample: {"finding": "CREDENTIAL"}
+    """
+    ERROR_REASON_REVIEW_REJECTED: _ErrorReason.ValueType  # 155
+    """In Failure only. A reviewer said no.
+    Sample: {"review_item": "reviewItems/8d"}
+    """
+    ERROR_REASON_AUTHOR_SHARE_EXCEEDED: _ErrorReason.ValueType  # 157
+    """In Exclusion only. Its author supplies as much of the dataset as one author may.
+    Sample: {"max_author_share": "0.05"}
+    """
+    ERROR_REASON_SUPERSEDED: _ErrorReason.ValueType  # 158
+    """In Exclusion only. A newer one of the same subject took its place.
+    Sample: {"superseded_by": "lessons/51c0"}
+    """
     ERROR_REASON_TIME_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 156
     """In Failure only. The job ran past its max_duration.
     Sample: {"max_duration": "1800s"}
@@ -262,6 +297,11 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT. The request_id was used before with other content.
 Sample: {"request_id": "0b9c...e1"}
 """
+ERROR_REASON_FEEDBACK_CONTRADICTORY: ErrorReason.ValueType  # 6
+"""INVALID_ARGUMENT. The signal contradicts the answer it is about, or another of the same author in
+the same batch: thumbs up beside a correction.
+Sample: {"signal": "thumbs", "conflicts_with": "correction"}
+"""
 ERROR_REASON_FEEDBACK_WITHOUT_CHANGE: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT. A correction equals the answer, or both texts of a preference are equal after
 normalisation.
@@ -284,6 +324,11 @@ Sample: {"adapter": "adapters/support/revisions/stable"}
 ERROR_REASON_RESOURCE_EXISTS: ErrorReason.ValueType  # 30
 """ALREADY_EXISTS. The chosen id is taken. Detail: ResourceInfo.
 Sample: {"resource_name": "adapters/support"}
+"""
+ERROR_REASON_FEEDBACK_DUPLICATE: ErrorReason.ValueType  # 31
+"""ALREADY_EXISTS. The same author sent the same content about the same target under another
+request_id.
+Sample: {"feedback_event": "feedbackEvents/51c0"}
 """
 ERROR_REASON_STALE_REVISION: ErrorReason.ValueType  # 40
 """ABORTED. Compare-and-set lost: the alias no longer points to expected_revision. Nothing changed.
@@ -321,6 +366,11 @@ serves.
 check is one of DIGEST, FORMAT, CONFIG, SHAPE, FINITE, NORM, SIZE, SIGNATURE, CANARY.
 Sample: {"adapter_revision": "adapters/a/revisions/r9", "check": "SIGNATURE"}
 """
+ERROR_REASON_ADAPTER_TAINTED: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION. The revision was trained on erased examples and must not be loaded or
+promoted.
+Sample: {"adapter_revision": "adapters/a/revisions/r4", "erasure": "erasures/e2"}
+"""
 ERROR_REASON_NO_PREVIOUS_REVISION: ErrorReason.ValueType  # 55
 """FAILED_PRECONDITION. Rollback has nowhere to go.
 Sample: {"alias": "adapters/a/aliases/stable"}
@@ -336,6 +386,10 @@ Sample: {"dataset": "datasets/12", "excluded": "37"}
 ERROR_REASON_CONSENT_MISSING: ErrorReason.ValueType  # 59
 """In Exclusion and Failure only. The record's consent does not cover this use.
 Sample: {"feedback_event": "feedbackEvents/51c0", "required": "SHARED_ADAPTER"}
+"""
+ERROR_REASON_REVIEW_REQUIRED: ErrorReason.ValueType  # 60
+"""In Exclusion and Failure only. The tenant's policy wants a reviewer's approval first.
+Sample: {"review_item": "reviewItems/8d"}
 """
 ERROR_REASON_GENERATION_NOT_STORED: ErrorReason.ValueType  # 61
 """FAILED_PRECONDITION. The generation's text was not kept; send the exchange with the feedback.
@@ -434,6 +488,22 @@ Sample: {"needed_bytes": "10485760"}
 ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 153
 """In Failure only. Every allowed attempt failed; the request is a dead letter now.
 Sample: {"attempts": "5", "dead_letter": "deadLetters/3"}
+"""
+ERROR_REASON_QUARANTINED: ErrorReason.ValueType  # 154
+"""In Failure only. The screen withheld the feedback.
+Sample: {"finding": "CREDENTIAL"}
+"""
+ERROR_REASON_REVIEW_REJECTED: ErrorReason.ValueType  # 155
+"""In Failure only. A reviewer said no.
+Sample: {"review_item": "reviewItems/8d"}
+"""
+ERROR_REASON_AUTHOR_SHARE_EXCEEDED: ErrorReason.ValueType  # 157
+"""In Exclusion only. Its author supplies as much of the dataset as one author may.
+Sample: {"max_author_share": "0.05"}
+"""
+ERROR_REASON_SUPERSEDED: ErrorReason.ValueType  # 158
+"""In Exclusion only. A newer one of the same subject took its place.
+Sample: {"superseded_by": "lessons/51c0"}
 """
 ERROR_REASON_TIME_BUDGET_EXCEEDED: ErrorReason.ValueType  # 156
 """In Failure only. The job ran past its max_duration.

@@ -28,7 +28,7 @@ from selm.api.feedback.v1 import learning_pb2 as selm_dot_api_dot_feedback_dot_v
 from selm.api.feedback.v1 import lesson_pb2 as selm_dot_api_dot_feedback_dot_v1_dot_lesson__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&selm/api/event/v1/feedback_event.proto\x12\x11selm.api.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)selm/api/feedback/v1/feedback_event.proto\x1a#selm/api/feedback/v1/learning.proto\x1a!selm/api/feedback/v1/lesson.proto\"\x83\x01\n\x14\x46\x65\x65\x64\x62\x61\x63kEventCreated\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x0eLessonAdvanced\x12\x0e\n\x06lesson\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x02 \x01(\t\x12:\n\ntransition\x18\x03 \x01(\x0b\x32&.selm.api.feedback.v1.LessonTransition\"\x84\x01\n\x11TrainingRequested\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x98\x01\n\x11\x44\x65\x61\x64LetterCreated\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x42\n\x07headers\x18\x03 \x03(\x0b\x32\x31.selm.api.event.v1.DeadLetterCreated.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&selm/api/event/v1/feedback_event.proto\x12\x11selm.api.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)selm/api/feedback/v1/feedback_event.proto\x1a#selm/api/feedback/v1/learning.proto\x1a!selm/api/feedback/v1/lesson.proto\"\xcc\x01\n\x14\x46\x65\x65\x64\x62\x61\x63kEventCreated\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\x12\x16\n\x0e\x64\x65\x63ision_count\x18\x02 \x01(\x05\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x65\x63ider\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0e\n\x06\x64igest\x18\x06 \x01(\t\"\x81\x01\n\x0e\x46\x65\x65\x64\x62\x61\x63kErased\x12\x0f\n\x07\x65rasure\x18\x01 \x01(\t\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.selm.api.event.v1.ErasedEvent\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"e\n\x0b\x45rasedEvent\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06lesson\x18\x03 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\"t\n\x0eLessonAdvanced\x12\x0e\n\x06lesson\x18\x01 \x01(\t\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x02 \x01(\t\x12:\n\ntransition\x18\x03 \x01(\x0b\x32&.selm.api.feedback.v1.LessonTransition\"\x9e\x01\n\x11TrainingRequested\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\x12.\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10max_author_share\x18\x03 \x01(\x01\"\x98\x01\n\x11\x44\x65\x61\x64LetterCreated\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x42\n\x07headers\x18\x03 \x03(\x0b\x32\x31.selm.api.event.v1.DeadLetterCreated.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,13 +38,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEADLETTERCREATED_HEADERSENTRY']._loaded_options = None
   _globals['_DEADLETTERCREATED_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_FEEDBACKEVENTCREATED']._serialized_start=210
-  _globals['_FEEDBACKEVENTCREATED']._serialized_end=341
-  _globals['_LESSONADVANCED']._serialized_start=343
-  _globals['_LESSONADVANCED']._serialized_end=459
-  _globals['_TRAININGREQUESTED']._serialized_start=462
-  _globals['_TRAININGREQUESTED']._serialized_end=594
-  _globals['_DEADLETTERCREATED']._serialized_start=597
-  _globals['_DEADLETTERCREATED']._serialized_end=749
-  _globals['_DEADLETTERCREATED_HEADERSENTRY']._serialized_start=703
-  _globals['_DEADLETTERCREATED_HEADERSENTRY']._serialized_end=749
+  _globals['_FEEDBACKEVENTCREATED']._serialized_end=414
+  _globals['_FEEDBACKERASED']._serialized_start=417
+  _globals['_FEEDBACKERASED']._serialized_end=546
+  _globals['_ERASEDEVENT']._serialized_start=548
+  _globals['_ERASEDEVENT']._serialized_end=649
+  _globals['_LESSONADVANCED']._serialized_start=651
+  _globals['_LESSONADVANCED']._serialized_end=767
+  _globals['_TRAININGREQUESTED']._serialized_start=770
+  _globals['_TRAININGREQUESTED']._serialized_end=928
+  _globals['_DEADLETTERCREATED']._serialized_start=931
+  _globals['_DEADLETTERCREATED']._serialized_end=1083
+  _globals['_DEADLETTERCREATED_HEADERSENTRY']._serialized_start=1037
+  _globals['_DEADLETTERCREATED_HEADERSENTRY']._serialized_end=1083
 # @@protoc_insertion_point(module_scope)

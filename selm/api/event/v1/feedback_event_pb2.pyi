@@ -24,36 +24,129 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class FeedbackEventCreated(_message.Message):
-    """A feedback event was recorded. Stream FEEDBACK, subject
-    `selm.feedback.created.{tenant}.{user_hash}`, never discarded silently.
+    """A feedback event was recorded or decided on. Stream FEEDBACK, subject
+    `selm.feedback.created.{tenant}.{user_hash}`, never discarded silently; erasing a user purges its
+    subject.
     Written by feedback_svc. Read by memory_svc, which remembers accepted ones, and by trainer_svc.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FEEDBACK_EVENT_FIELD_NUMBER: _builtins.int
+    DECISION_COUNT_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
+    DECIDER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    decision_count: _builtins.int
+    """0 when recorded, one more after each decision, which repeats the event with its new state. The
+    event's sequence then is that of the first.
+    """
+    decider: _builtins.str
+    """Principal who decided, or `quorum`; empty when recorded."""
+    reason: _builtins.str
+    """Why, in the decider's words."""
+    digest: _builtins.str
+    """Digest of what the caller asked for; tells a repeat from another request."""
     @_builtins.property
     def feedback_event(self) -> _feedback_event_pb2.FeedbackEvent:
-        """The event with its exchange filled in."""
+        """The event with its exchange filled in. Only ACCEPTED ones may be learned from."""
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was recorded."""
+        """When it was recorded or decided."""
 
     def __init__(
         self,
         *,
         feedback_event: _feedback_event_pb2.FeedbackEvent | None = ...,
+        decision_count: _builtins.int = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
+        decider: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "feedback_event", b"feedback_event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "feedback_event", b"feedback_event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decider", b"decider", "decision_count", b"decision_count", "digest", b"digest", "event_time", b"event_time", "feedback_event", b"feedback_event", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeedbackEventCreated: _TypeAlias = FeedbackEventCreated  # noqa: Y015
+
+@_typing.final
+class FeedbackErased(_message.Message):
+    """Feedback of an erased user was purged. Stream FEEDBACK, subject `selm.feedback.erased.{tenant}`.
+    Keeps what makes a repeated request_id still count once. Written and read by feedback_svc.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASURE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    erasure: _builtins.str
+    """`erasures/{erasure}`."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ErasedEvent]:
+        """What was purged."""
+
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        erasure: _builtins.str = ...,
+        events: _abc.Iterable[Global___ErasedEvent] | None = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasure", b"erasure", "event_time", b"event_time", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackErased: _TypeAlias = FeedbackErased  # noqa: Y015
+
+@_typing.final
+class ErasedEvent(_message.Message):
+    """One purged event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_EVENT_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    LESSON_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    feedback_event: _builtins.str
+    """`feedbackEvents/{feedback_event}`."""
+    digest: _builtins.str
+    """Digest of the request that made it."""
+    lesson: _builtins.str
+    """`lessons/{lesson}` it was; empty if none."""
+    author: _builtins.str
+    """Principal who had sent it."""
+    target: _builtins.str
+    """What it was about, `generations/{generation}` or `conversations/{conversation}`."""
+    def __init__(
+        self,
+        *,
+        feedback_event: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        lesson: _builtins.str = ...,
+        author: _builtins.str = ...,
+        target: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "digest", b"digest", "feedback_event", b"feedback_event", "lesson", b"lesson", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasedEvent: _TypeAlias = ErasedEvent  # noqa: Y015
 
 @_typing.final
 class LessonAdvanced(_message.Message):
@@ -101,6 +194,9 @@ class TrainingRequested(_message.Message):
 
     TRAINING_REQUEST_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
+    MAX_AUTHOR_SHARE_FIELD_NUMBER: _builtins.int
+    max_author_share: _builtins.float
+    """Largest share of the dataset from one author, above 0 to 1; 0 is no limit."""
     @_builtins.property
     def training_request(self) -> _learning_pb2.TrainingRequest:
         """The request."""
@@ -114,10 +210,11 @@ class TrainingRequested(_message.Message):
         *,
         training_request: _learning_pb2.TrainingRequest | None = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
+        max_author_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "training_request", b"training_request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "training_request", b"training_request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "max_author_share", b"max_author_share", "training_request", b"training_request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from selm.api.error.v1 import error_reason_pb2 as selm_dot_api_dot_error_dot_v1_dot_error__reason__pb2
 from selm.api.inference.v1 import input_pb2 as selm_dot_api_dot_inference_dot_v1_dot_input__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)selm/api/feedback/v1/feedback_event.proto\x12\x14selm.api.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!selm/api/inference/v1/input.proto\"\x9d\x06\n\rFeedbackEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\ngeneration\x18\x02 \x01(\tH\x00\x12.\n\x06thumbs\x18\x04 \x01(\x0e\x32\x1c.selm.api.feedback.v1.ThumbsH\x01\x12.\n\x06rating\x18\x05 \x01(\x0b\x32\x1c.selm.api.feedback.v1.RatingH\x01\x12\x36\n\ncorrection\x18\x06 \x01(\x0b\x32 .selm.api.feedback.v1.CorrectionH\x01\x12\x30\n\x08\x65xchange\x18\n \x01(\x0b\x32\x1e.selm.api.feedback.v1.Exchange\x12\x0c\n\x04user\x18\x0b \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x0c \x01(\t\x12.\n\x07\x63onsent\x18\r \x01(\x0e\x32\x1d.selm.api.feedback.v1.Consent\x12?\n\x06labels\x18\x0e \x03(\x0b\x32/.selm.api.feedback.v1.FeedbackEvent.LabelsEntry\x12.\n\nevent_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x05state\x18\x10 \x01(\x0e\x32).selm.api.feedback.v1.FeedbackEvent.State\x12\x30\n\x04kind\x18\x11 \x01(\x0e\x32\".selm.api.feedback.v1.FeedbackKind\x12\x0e\n\x06\x61uthor\x18\x12 \x01(\t\x12\x18\n\x10\x61\x64\x61pter_revision\x18\x13 \x01(\t\x12\x0e\n\x06lesson\x18\x14 \x01(\t\x12\x10\n\x08sequence\x18\x15 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ACCEPTED\x10\x01\x42\x08\n\x06targetB\x08\n\x06signal\"*\n\x06Rating\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\tmax_value\x18\x02 \x01(\x01\"Z\n\nCorrection\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x13\n\x0bparaphrases\x18\x03 \x03(\t\x12\x17\n\x0f\x63\x61ndidate_index\x18\x04 \x01(\x05\"Q\n\x08\x45xchange\x12\x35\n\x05input\x18\x01 \x01(\x0b\x32&.selm.api.inference.v1.GenerationInput\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t*t\n\x07\x43onsent\x12\x17\n\x13\x43ONSENT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ONSENT_MEMORY_ONLY\x10\x01\x12\x1b\n\x17\x43ONSENT_PRIVATE_ADAPTER\x10\x02\x12\x1a\n\x16\x43ONSENT_SHARED_ADAPTER\x10\x03*@\n\x06Thumbs\x12\x16\n\x12THUMBS_UNSPECIFIED\x10\x00\x12\r\n\tTHUMBS_UP\x10\x01\x12\x0f\n\x0bTHUMBS_DOWN\x10\x02*\x7f\n\x0c\x46\x65\x65\x64\x62\x61\x63kKind\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x45\x45\x44\x42\x41\x43K_KIND_THUMBS\x10\x01\x12\x18\n\x14\x46\x45\x45\x44\x42\x41\x43K_KIND_RATING\x10\x02\x12\x1c\n\x18\x46\x45\x45\x44\x42\x41\x43K_KIND_CORRECTION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)selm/api/feedback/v1/feedback_event.proto\x12\x14selm.api.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$selm/api/error/v1/error_reason.proto\x1a!selm/api/inference/v1/input.proto\"\xcb\t\n\rFeedbackEvent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\ngeneration\x18\x02 \x01(\tH\x00\x12\x16\n\x0c\x63onversation\x18\x03 \x01(\tH\x00\x12.\n\x06thumbs\x18\x04 \x01(\x0e\x32\x1c.selm.api.feedback.v1.ThumbsH\x01\x12.\n\x06rating\x18\x05 \x01(\x0b\x32\x1c.selm.api.feedback.v1.RatingH\x01\x12\x36\n\ncorrection\x18\x06 \x01(\x0b\x32 .selm.api.feedback.v1.CorrectionH\x01\x12\x36\n\npreference\x18\x07 \x01(\x0b\x32 .selm.api.feedback.v1.PreferenceH\x01\x12\x30\n\x07\x63omment\x18\x08 \x01(\x0b\x32\x1d.selm.api.feedback.v1.CommentH\x01\x12\x32\n\x08implicit\x18\t \x01(\x0b\x32\x1e.selm.api.feedback.v1.ImplicitH\x01\x12\x30\n\x08\x65xchange\x18\n \x01(\x0b\x32\x1e.selm.api.feedback.v1.Exchange\x12\x0c\n\x04user\x18\x0b \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x0c \x01(\t\x12.\n\x07\x63onsent\x18\r \x01(\x0e\x32\x1d.selm.api.feedback.v1.Consent\x12?\n\x06labels\x18\x0e \x03(\x0b\x32/.selm.api.feedback.v1.FeedbackEvent.LabelsEntry\x12.\n\nevent_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x05state\x18\x10 \x01(\x0e\x32).selm.api.feedback.v1.FeedbackEvent.State\x12\x30\n\x04kind\x18\x11 \x01(\x0e\x32\".selm.api.feedback.v1.FeedbackKind\x12\x0e\n\x06\x61uthor\x18\x12 \x01(\t\x12\x18\n\x10\x61\x64\x61pter_revision\x18\x13 \x01(\t\x12\x0e\n\x06lesson\x18\x14 \x01(\t\x12\x10\n\x08sequence\x18\x15 \x01(\x03\x12/\n\x08\x66indings\x18\x16 \x03(\x0b\x32\x1d.selm.api.feedback.v1.Finding\x12\x17\n\x0fredaction_count\x18\x17 \x01(\x05\x12+\n\x07\x66\x61ilure\x18\x18 \x01(\x0b\x32\x1a.selm.api.error.v1.Failure\x12/\n\x0b\x63reate_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05reach\x18\x1a \x01(\x0e\x32\x1d.selm.api.feedback.v1.Consent\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x84\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_ACCEPTED\x10\x01\x12\x15\n\x11STATE_QUARANTINED\x10\x02\x12\x13\n\x0fSTATE_IN_REVIEW\x10\x03\x12\x12\n\x0eSTATE_REJECTED\x10\x04\x12\x10\n\x0cSTATE_ERASED\x10\x05\x42\x08\n\x06targetB\x08\n\x06signal\"*\n\x06Rating\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\tmax_value\x18\x02 \x01(\x01\"Z\n\nCorrection\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x13\n\x0bparaphrases\x18\x03 \x03(\t\x12\x17\n\x0f\x63\x61ndidate_index\x18\x04 \x01(\x05\"8\n\nPreference\x12\x13\n\x0b\x63hosen_text\x18\x01 \x01(\t\x12\x15\n\rrejected_text\x18\x02 \x01(\t\"\x17\n\x07\x43omment\x12\x0c\n\x04text\x18\x01 \x01(\t\"\xcc\x01\n\x08Implicit\x12\x35\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32%.selm.api.feedback.v1.Implicit.Action\x12\x13\n\x0b\x65\x64ited_text\x18\x02 \x01(\t\"t\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x43TION_REGENERATED\x10\x01\x12\x11\n\rACTION_EDITED\x10\x02\x12\x11\n\rACTION_COPIED\x10\x03\x12\x14\n\x10\x41\x43TION_ABANDONED\x10\x04\"Q\n\x08\x45xchange\x12\x35\n\x05input\x18\x01 \x01(\x0b\x32&.selm.api.inference.v1.GenerationInput\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\"\xa3\x02\n\x07\x46inding\x12\x30\n\x04kind\x18\x01 \x01(\x0e\x32\".selm.api.feedback.v1.Finding.Kind\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\xc6\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fKIND_CREDENTIAL\x10\x01\x12\x16\n\x12KIND_PERSONAL_DATA\x10\x02\x12\x1d\n\x19KIND_INSTRUCTION_OVERRIDE\x10\x03\x12\x15\n\x11KIND_UNUSUAL_TEXT\x10\x04\x12\x19\n\x15KIND_REPEATED_BY_MANY\x10\x05\x12\x11\n\rKIND_CONFLICT\x10\x07\x12\x17\n\x13KIND_BLOCKED_AUTHOR\x10\x08\"\xc5\x03\n\x0e\x46\x65\x65\x64\x62\x61\x63kFilter\x12\x31\n\x05kinds\x18\x01 \x03(\x0e\x32\".selm.api.feedback.v1.FeedbackKind\x12\x39\n\x06states\x18\x02 \x03(\x0e\x32).selm.api.feedback.v1.FeedbackEvent.State\x12\x12\n\ngeneration\x18\x03 \x01(\t\x12\x14\n\x0c\x63onversation\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x05 \x01(\t\x12\x18\n\x10\x61\x64\x61pter_revision\x18\x06 \x01(\t\x12\x0c\n\x04user\x18\x07 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x08 \x01(\t\x12\x32\n\x0bmin_consent\x18\t \x01(\x0e\x32\x1d.selm.api.feedback.v1.Consent\x12@\n\x06labels\x18\n \x03(\x0b\x32\x30.selm.api.feedback.v1.FeedbackFilter.LabelsEntry\x12\x16\n\x0e\x66irst_sequence\x18\x0b \x01(\x03\x12\x15\n\rlast_sequence\x18\x0c \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*t\n\x07\x43onsent\x12\x17\n\x13\x43ONSENT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ONSENT_MEMORY_ONLY\x10\x01\x12\x1b\n\x17\x43ONSENT_PRIVATE_ADAPTER\x10\x02\x12\x1a\n\x16\x43ONSENT_SHARED_ADAPTER\x10\x03*@\n\x06Thumbs\x12\x16\n\x12THUMBS_UNSPECIFIED\x10\x00\x12\r\n\tTHUMBS_UP\x10\x01\x12\x0f\n\x0bTHUMBS_DOWN\x10\x02*\xd4\x01\n\x0c\x46\x65\x65\x64\x62\x61\x63kKind\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x45\x45\x44\x42\x41\x43K_KIND_THUMBS\x10\x01\x12\x18\n\x14\x46\x45\x45\x44\x42\x41\x43K_KIND_RATING\x10\x02\x12\x1c\n\x18\x46\x45\x45\x44\x42\x41\x43K_KIND_CORRECTION\x10\x03\x12\x1c\n\x18\x46\x45\x45\x44\x42\x41\x43K_KIND_PREFERENCE\x10\x04\x12\x19\n\x15\x46\x45\x45\x44\x42\x41\x43K_KIND_COMMENT\x10\x05\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_KIND_IMPLICIT\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,22 +36,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FEEDBACKEVENT_LABELSENTRY']._loaded_options = None
   _globals['_FEEDBACKEVENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CONSENT']._serialized_start=1154
-  _globals['_CONSENT']._serialized_end=1270
-  _globals['_THUMBS']._serialized_start=1272
-  _globals['_THUMBS']._serialized_end=1336
-  _globals['_FEEDBACKKIND']._serialized_start=1338
-  _globals['_FEEDBACKKIND']._serialized_end=1465
-  _globals['_FEEDBACKEVENT']._serialized_start=136
-  _globals['_FEEDBACKEVENT']._serialized_end=933
-  _globals['_FEEDBACKEVENT_LABELSENTRY']._serialized_start=816
-  _globals['_FEEDBACKEVENT_LABELSENTRY']._serialized_end=861
-  _globals['_FEEDBACKEVENT_STATE']._serialized_start=863
-  _globals['_FEEDBACKEVENT_STATE']._serialized_end=913
-  _globals['_RATING']._serialized_start=935
-  _globals['_RATING']._serialized_end=977
-  _globals['_CORRECTION']._serialized_start=979
-  _globals['_CORRECTION']._serialized_end=1069
-  _globals['_EXCHANGE']._serialized_start=1071
-  _globals['_EXCHANGE']._serialized_end=1152
+  _globals['_FEEDBACKFILTER_LABELSENTRY']._loaded_options = None
+  _globals['_FEEDBACKFILTER_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_CONSENT']._serialized_start=2662
+  _globals['_CONSENT']._serialized_end=2778
+  _globals['_THUMBS']._serialized_start=2780
+  _globals['_THUMBS']._serialized_end=2844
+  _globals['_FEEDBACKKIND']._serialized_start=2847
+  _globals['_FEEDBACKKIND']._serialized_end=3059
+  _globals['_FEEDBACKEVENT']._serialized_start=174
+  _globals['_FEEDBACKEVENT']._serialized_end=1401
+  _globals['_FEEDBACKEVENT_LABELSENTRY']._serialized_start=1201
+  _globals['_FEEDBACKEVENT_LABELSENTRY']._serialized_end=1246
+  _globals['_FEEDBACKEVENT_STATE']._serialized_start=1249
+  _globals['_FEEDBACKEVENT_STATE']._serialized_end=1381
+  _globals['_RATING']._serialized_start=1403
+  _globals['_RATING']._serialized_end=1445
+  _globals['_CORRECTION']._serialized_start=1447
+  _globals['_CORRECTION']._serialized_end=1537
+  _globals['_PREFERENCE']._serialized_start=1539
+  _globals['_PREFERENCE']._serialized_end=1595
+  _globals['_COMMENT']._serialized_start=1597
+  _globals['_COMMENT']._serialized_end=1620
+  _globals['_IMPLICIT']._serialized_start=1623
+  _globals['_IMPLICIT']._serialized_end=1827
+  _globals['_IMPLICIT_ACTION']._serialized_start=1711
+  _globals['_IMPLICIT_ACTION']._serialized_end=1827
+  _globals['_EXCHANGE']._serialized_start=1829
+  _globals['_EXCHANGE']._serialized_end=1910
+  _globals['_FINDING']._serialized_start=1913
+  _globals['_FINDING']._serialized_end=2204
+  _globals['_FINDING_KIND']._serialized_start=2006
+  _globals['_FINDING_KIND']._serialized_end=2204
+  _globals['_FEEDBACKFILTER']._serialized_start=2207
+  _globals['_FEEDBACKFILTER']._serialized_end=2660
+  _globals['_FEEDBACKFILTER_LABELSENTRY']._serialized_start=1201
+  _globals['_FEEDBACKFILTER_LABELSENTRY']._serialized_end=1246
 # @@protoc_insertion_point(module_scope)

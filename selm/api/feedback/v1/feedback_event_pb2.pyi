@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from selm.api.error.v1 import error_reason_pb2 as _error_reason_pb2
 from selm.api.inference.v1 import input_pb2 as _input_pb2
 import builtins as _builtins
 import sys
@@ -87,6 +88,12 @@ class _FeedbackKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedback
     """rating is set."""
     FEEDBACK_KIND_CORRECTION: _FeedbackKind.ValueType  # 3
     """correction is set."""
+    FEEDBACK_KIND_PREFERENCE: _FeedbackKind.ValueType  # 4
+    """preference is set."""
+    FEEDBACK_KIND_COMMENT: _FeedbackKind.ValueType  # 5
+    """comment is set."""
+    FEEDBACK_KIND_IMPLICIT: _FeedbackKind.ValueType  # 6
+    """implicit is set."""
 
 class FeedbackKind(_FeedbackKind, metaclass=_FeedbackKindEnumTypeWrapper):
     """Kind of a feedback event: which signal it carries."""
@@ -99,11 +106,17 @@ FEEDBACK_KIND_RATING: FeedbackKind.ValueType  # 2
 """rating is set."""
 FEEDBACK_KIND_CORRECTION: FeedbackKind.ValueType  # 3
 """correction is set."""
+FEEDBACK_KIND_PREFERENCE: FeedbackKind.ValueType  # 4
+"""preference is set."""
+FEEDBACK_KIND_COMMENT: FeedbackKind.ValueType  # 5
+"""comment is set."""
+FEEDBACK_KIND_IMPLICIT: FeedbackKind.ValueType  # 6
+"""implicit is set."""
 Global___FeedbackKind: _TypeAlias = FeedbackKind  # noqa: Y015
 
 @_typing.final
 class FeedbackEvent(_message.Message):
-    """An immutable signal about a generation. Late and repeated signals are welcome;
+    """An immutable signal about a generation or a conversation. Late and repeated signals are welcome;
     each is its own event.
     """
 
@@ -119,6 +132,14 @@ class FeedbackEvent(_message.Message):
         """Not used."""
         STATE_ACCEPTED: FeedbackEvent._State.ValueType  # 1
         """Counts."""
+        STATE_QUARANTINED: FeedbackEvent._State.ValueType  # 2
+        """Withheld by the screen; a review item is open."""
+        STATE_IN_REVIEW: FeedbackEvent._State.ValueType  # 3
+        """Withheld by the adapter's policy until reviewed."""
+        STATE_REJECTED: FeedbackEvent._State.ValueType  # 4
+        """A reviewer said no. Final."""
+        STATE_ERASED: FeedbackEvent._State.ValueType  # 5
+        """Its user was erased; content is gone. Final."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """What was decided about the event. The only part that changes."""
@@ -127,6 +148,14 @@ class FeedbackEvent(_message.Message):
     """Not used."""
     STATE_ACCEPTED: FeedbackEvent.State.ValueType  # 1
     """Counts."""
+    STATE_QUARANTINED: FeedbackEvent.State.ValueType  # 2
+    """Withheld by the screen; a review item is open."""
+    STATE_IN_REVIEW: FeedbackEvent.State.ValueType  # 3
+    """Withheld by the adapter's policy until reviewed."""
+    STATE_REJECTED: FeedbackEvent.State.ValueType  # 4
+    """A reviewer said no. Final."""
+    STATE_ERASED: FeedbackEvent.State.ValueType  # 5
+    """Its user was erased; content is gone. Final."""
 
     @_typing.final
     class LabelsEntry(_message.Message):
@@ -150,9 +179,13 @@ class FeedbackEvent(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
     THUMBS_FIELD_NUMBER: _builtins.int
     RATING_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    IMPLICIT_FIELD_NUMBER: _builtins.int
     EXCHANGE_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     ADAPTER_FIELD_NUMBER: _builtins.int
@@ -165,11 +198,19 @@ class FeedbackEvent(_message.Message):
     ADAPTER_REVISION_FIELD_NUMBER: _builtins.int
     LESSON_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    REDACTION_COUNT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    REACH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Output only. Resource name, `feedbackEvents/{feedback_event}`."""
     generation: _builtins.str
     """`generations/{generation}`, of this tenant and not expired."""
+    conversation: _builtins.str
+    """`conversations/{conversation}` as a whole, of the caller's own making; not for corrections and
+    preferences.
+    """
     thumbs: Global___Thumbs.ValueType
     """Approval or disapproval."""
     user: _builtins.str
@@ -194,6 +235,12 @@ class FeedbackEvent(_message.Message):
     """Output only. `lessons/{lesson}` it became; corrections only."""
     sequence: _builtins.int
     """Output only. Position in the tenant's feedback, rising, with gaps."""
+    redaction_count: _builtins.int
+    """Output only. Secrets and personal data replaced before storing."""
+    reach: Global___Consent.ValueType
+    """Output only. How far it reaches now: its consent, or PRIVATE_ADAPTER while too few authors agree
+    for an adapter that others use.
+    """
     @_builtins.property
     def rating(self) -> Global___Rating:
         """A number."""
@@ -201,6 +248,18 @@ class FeedbackEvent(_message.Message):
     @_builtins.property
     def correction(self) -> Global___Correction:
         """What should have been answered."""
+
+    @_builtins.property
+    def preference(self) -> Global___Preference:
+        """Which of two answers is better."""
+
+    @_builtins.property
+    def comment(self) -> Global___Comment:
+        """Words for people; trains nothing."""
+
+    @_builtins.property
+    def implicit(self) -> Global___Implicit:
+        """What the user did."""
 
     @_builtins.property
     def exchange(self) -> Global___Exchange:
@@ -221,6 +280,14 @@ class FeedbackEvent(_message.Message):
         """
 
     @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
+        """Output only. What the screen found."""
+
+    @_builtins.property
+    def failure(self) -> _error_reason_pb2.Failure:
+        """Output only. Why it was withheld or rejected."""
+
+    @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was created."""
 
@@ -229,9 +296,13 @@ class FeedbackEvent(_message.Message):
         *,
         name: _builtins.str = ...,
         generation: _builtins.str = ...,
+        conversation: _builtins.str = ...,
         thumbs: Global___Thumbs.ValueType = ...,
         rating: Global___Rating | None = ...,
         correction: Global___Correction | None = ...,
+        preference: Global___Preference | None = ...,
+        comment: Global___Comment | None = ...,
+        implicit: Global___Implicit | None = ...,
         exchange: Global___Exchange | None = ...,
         user: _builtins.str = ...,
         adapter: _builtins.str = ...,
@@ -244,15 +315,19 @@ class FeedbackEvent(_message.Message):
         adapter_revision: _builtins.str = ...,
         lesson: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        findings: _abc.Iterable[Global___Finding] | None = ...,
+        redaction_count: _builtins.int = ...,
+        failure: _error_reason_pb2.Failure | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        reach: Global___Consent.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["correction", b"correction", "create_time", b"create_time", "event_time", b"event_time", "exchange", b"exchange", "generation", b"generation", "rating", b"rating", "signal", b"signal", "target", b"target", "thumbs", b"thumbs"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "conversation", b"conversation", "correction", b"correction", "create_time", b"create_time", "event_time", b"event_time", "exchange", b"exchange", "failure", b"failure", "generation", b"generation", "implicit", b"implicit", "preference", b"preference", "rating", b"rating", "signal", b"signal", "target", b"target", "thumbs", b"thumbs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_revision", b"adapter_revision", "author", b"author", "consent", b"consent", "correction", b"correction", "create_time", b"create_time", "event_time", b"event_time", "exchange", b"exchange", "generation", b"generation", "kind", b"kind", "labels", b"labels", "lesson", b"lesson", "name", b"name", "rating", b"rating", "sequence", b"sequence", "signal", b"signal", "state", b"state", "target", b"target", "thumbs", b"thumbs", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_revision", b"adapter_revision", "author", b"author", "comment", b"comment", "consent", b"consent", "conversation", b"conversation", "correction", b"correction", "create_time", b"create_time", "event_time", b"event_time", "exchange", b"exchange", "failure", b"failure", "findings", b"findings", "generation", b"generation", "implicit", b"implicit", "kind", b"kind", "labels", b"labels", "lesson", b"lesson", "name", b"name", "preference", b"preference", "rating", b"rating", "reach", b"reach", "redaction_count", b"redaction_count", "sequence", b"sequence", "signal", b"signal", "state", b"state", "target", b"target", "thumbs", b"thumbs", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_signal: _TypeAlias = _typing.Literal["thumbs", "rating", "correction"]  # noqa: Y015
+    _WhichOneofReturnType_signal: _TypeAlias = _typing.Literal["thumbs", "rating", "correction", "preference", "comment", "implicit"]  # noqa: Y015
     _WhichOneofArgType_signal: _TypeAlias = _typing.Literal["signal", b"signal"]  # noqa: Y015
-    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["generation"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["generation", "conversation"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_signal) -> _WhichOneofReturnType_signal | None: ...
@@ -326,8 +401,113 @@ class Correction(_message.Message):
 Global___Correction: _TypeAlias = Correction  # noqa: Y015
 
 @_typing.final
+class Preference(_message.Message):
+    """Which of two answers is better."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHOSEN_TEXT_FIELD_NUMBER: _builtins.int
+    REJECTED_TEXT_FIELD_NUMBER: _builtins.int
+    chosen_text: _builtins.str
+    """Required. The better answer, 1 to 8192 bytes."""
+    rejected_text: _builtins.str
+    """Optional. The worse one, not equal. Default: the generation's answer."""
+    def __init__(
+        self,
+        *,
+        chosen_text: _builtins.str = ...,
+        rejected_text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen_text", b"chosen_text", "rejected_text", b"rejected_text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preference: _TypeAlias = Preference  # noqa: Y015
+
+@_typing.final
+class Comment(_message.Message):
+    """Words for people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Required. 1 to 4096 bytes."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Comment: _TypeAlias = Comment  # noqa: Y015
+
+@_typing.final
+class Implicit(_message.Message):
+    """What the user did with the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Action:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Implicit._Action.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACTION_UNSPECIFIED: Implicit._Action.ValueType  # 0
+        """Not allowed."""
+        ACTION_REGENERATED: Implicit._Action.ValueType  # 1
+        """Asked again. Negative."""
+        ACTION_EDITED: Implicit._Action.ValueType  # 2
+        """Changed the text; edited_text holds the result. Not a correction until a person says so."""
+        ACTION_COPIED: Implicit._Action.ValueType  # 3
+        """Took it over. Positive."""
+        ACTION_ABANDONED: Implicit._Action.ValueType  # 4
+        """Left without using it. Weakly negative."""
+
+    class Action(_Action, metaclass=_ActionEnumTypeWrapper):
+        """The action."""
+
+    ACTION_UNSPECIFIED: Implicit.Action.ValueType  # 0
+    """Not allowed."""
+    ACTION_REGENERATED: Implicit.Action.ValueType  # 1
+    """Asked again. Negative."""
+    ACTION_EDITED: Implicit.Action.ValueType  # 2
+    """Changed the text; edited_text holds the result. Not a correction until a person says so."""
+    ACTION_COPIED: Implicit.Action.ValueType  # 3
+    """Took it over. Positive."""
+    ACTION_ABANDONED: Implicit.Action.ValueType  # 4
+    """Left without using it. Weakly negative."""
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    EDITED_TEXT_FIELD_NUMBER: _builtins.int
+    action: Global___Implicit.Action.ValueType
+    """Required. What the user did."""
+    edited_text: _builtins.str
+    """Required for EDITED only. Up to 8192 bytes."""
+    def __init__(
+        self,
+        *,
+        action: Global___Implicit.Action.ValueType = ...,
+        edited_text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "edited_text", b"edited_text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Implicit: _TypeAlias = Implicit  # noqa: Y015
+
+@_typing.final
 class Exchange(_message.Message):
-    """The prompt and answer of a generation that was not stored."""
+    """The prompt and answer of a generation that was not stored; at most 512 KiB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -352,3 +532,168 @@ class Exchange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Exchange: _TypeAlias = Exchange  # noqa: Y015
+
+@_typing.final
+class Finding(_message.Message):
+    """One thing the screen found in an event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Finding._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Finding._Kind.ValueType  # 0
+        """Not used."""
+        KIND_CREDENTIAL: Finding._Kind.ValueType  # 1
+        """Looks like a password, key or token."""
+        KIND_PERSONAL_DATA: Finding._Kind.ValueType  # 2
+        """Looks like data about a person."""
+        KIND_INSTRUCTION_OVERRIDE: Finding._Kind.ValueType  # 3
+        """Tries to instruct the model beyond answering."""
+        KIND_UNUSUAL_TEXT: Finding._Kind.ValueType  # 4
+        """Length, language or characters out of the ordinary."""
+        KIND_REPEATED_BY_MANY: Finding._Kind.ValueType  # 5
+        """Near-duplicate of what many principals sent."""
+        KIND_CONFLICT: Finding._Kind.ValueType  # 7
+        """Another author says otherwise."""
+        KIND_BLOCKED_AUTHOR: Finding._Kind.ValueType  # 8
+        """Its author is blocked."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Kind of finding."""
+
+    KIND_UNSPECIFIED: Finding.Kind.ValueType  # 0
+    """Not used."""
+    KIND_CREDENTIAL: Finding.Kind.ValueType  # 1
+    """Looks like a password, key or token."""
+    KIND_PERSONAL_DATA: Finding.Kind.ValueType  # 2
+    """Looks like data about a person."""
+    KIND_INSTRUCTION_OVERRIDE: Finding.Kind.ValueType  # 3
+    """Tries to instruct the model beyond answering."""
+    KIND_UNUSUAL_TEXT: Finding.Kind.ValueType  # 4
+    """Length, language or characters out of the ordinary."""
+    KIND_REPEATED_BY_MANY: Finding.Kind.ValueType  # 5
+    """Near-duplicate of what many principals sent."""
+    KIND_CONFLICT: Finding.Kind.ValueType  # 7
+    """Another author says otherwise."""
+    KIND_BLOCKED_AUTHOR: Finding.Kind.ValueType  # 8
+    """Its author is blocked."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    kind: Global___Finding.Kind.ValueType
+    """Kind of finding."""
+    field: _builtins.str
+    """Field it was found in."""
+    detail: _builtins.str
+    """For people; never the secret itself."""
+    def __init__(
+        self,
+        *,
+        kind: Global___Finding.Kind.ValueType = ...,
+        field: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "field", b"field", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
+class FeedbackFilter(_message.Message):
+    """Typed conditions on feedback events, all of which must hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KINDS_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    CONVERSATION_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    ADAPTER_REVISION_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    MIN_CONSENT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    generation: _builtins.str
+    """Optional. About this `generations/{generation}`."""
+    conversation: _builtins.str
+    """Optional. About this `conversations/{conversation}`."""
+    adapter: _builtins.str
+    """Optional. For this `adapters/{adapter}`."""
+    adapter_revision: _builtins.str
+    """Optional. About answers of this revision."""
+    user: _builtins.str
+    """Optional. Of this `users/{user}`."""
+    author: _builtins.str
+    """Optional. Sent by this principal."""
+    min_consent: Global___Consent.ValueType
+    """Optional. At least this consent."""
+    first_sequence: _builtins.int
+    """Optional. From this sequence on, inclusive."""
+    last_sequence: _builtins.int
+    """Optional. Up to this sequence, inclusive; 0 means the newest."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___FeedbackKind.ValueType]:
+        """Optional. Any of these; empty means all."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___FeedbackEvent.State.ValueType]:
+        """Optional. Any of these; empty means all but ERASED."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Optional. All these labels, exactly."""
+
+    def __init__(
+        self,
+        *,
+        kinds: _abc.Iterable[Global___FeedbackKind.ValueType] | None = ...,
+        states: _abc.Iterable[Global___FeedbackEvent.State.ValueType] | None = ...,
+        generation: _builtins.str = ...,
+        conversation: _builtins.str = ...,
+        adapter: _builtins.str = ...,
+        adapter_revision: _builtins.str = ...,
+        user: _builtins.str = ...,
+        author: _builtins.str = ...,
+        min_consent: Global___Consent.ValueType = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        first_sequence: _builtins.int = ...,
+        last_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_revision", b"adapter_revision", "author", b"author", "conversation", b"conversation", "first_sequence", b"first_sequence", "generation", b"generation", "kinds", b"kinds", "labels", b"labels", "last_sequence", b"last_sequence", "min_consent", b"min_consent", "states", b"states", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackFilter: _TypeAlias = FeedbackFilter  # noqa: Y015

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from selm.api.error.v1 import error_reason_pb2 as selm_dot_api_dot_error_dot_v1_dot_error__reason__pb2
 from selm.api.feedback.v1 import feedback_event_pb2 as selm_dot_api_dot_feedback_dot_v1_dot_feedback__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+selm/api/feedback/v1/feedback_service.proto\x12\x14selm.api.feedback.v1\x1a)selm/api/feedback/v1/feedback_event.proto\"m\n\x1a\x43reateFeedbackEventRequest\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"u\n\x1b\x43reateFeedbackEventResponse\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\'\n\x17GetFeedbackEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"W\n\x18GetFeedbackEventResponse\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent2\x85\x02\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12z\n\x13\x43reateFeedbackEvent\x12\x30.selm.api.feedback.v1.CreateFeedbackEventRequest\x1a\x31.selm.api.feedback.v1.CreateFeedbackEventResponse\x12v\n\x10GetFeedbackEvent\x12-.selm.api.feedback.v1.GetFeedbackEventRequest\x1a..selm.api.feedback.v1.GetFeedbackEventResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+selm/api/feedback/v1/feedback_service.proto\x12\x14selm.api.feedback.v1\x1a$selm/api/error/v1/error_reason.proto\x1a)selm/api/feedback/v1/feedback_event.proto\"m\n\x1a\x43reateFeedbackEventRequest\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"u\n\x1b\x43reateFeedbackEventResponse\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"f\n BatchCreateFeedbackEventsRequest\x12\x42\n\x08requests\x18\x01 \x03(\x0b\x32\x30.selm.api.feedback.v1.CreateFeedbackEventRequest\"z\n!BatchCreateFeedbackEventsResponse\x12:\n\x07results\x18\x01 \x03(\x0b\x32).selm.api.feedback.v1.FeedbackEventResult\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"\x8e\x01\n\x13\x46\x65\x65\x64\x62\x61\x63kEventResult\x12=\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEventH\x00\x12-\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x1a.selm.api.error.v1.FailureH\x00\x42\t\n\x07outcome\"\'\n\x17GetFeedbackEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"W\n\x18GetFeedbackEventResponse\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\"x\n\x19ListFeedbackEventsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x34\n\x06\x66ilter\x18\x03 \x01(\x0b\x32$.selm.api.feedback.v1.FeedbackFilter\"s\n\x1aListFeedbackEventsResponse\x12<\n\x0f\x66\x65\x65\x64\x62\x61\x63k_events\x18\x01 \x03(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x1aWatchFeedbackEventsRequest\x12\x34\n\x06\x66ilter\x18\x01 \x01(\x0b\x32$.selm.api.feedback.v1.FeedbackFilter\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"p\n\x1bWatchFeedbackEventsResponse\x12;\n\x0e\x66\x65\x65\x64\x62\x61\x63k_event\x18\x01 \x01(\x0b\x32#.selm.api.feedback.v1.FeedbackEvent\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"i\n\x1b\x45xportFeedbackEventsRequest\x12\x34\n\x06\x66ilter\x18\x01 \x01(\x0b\x32$.selm.api.feedback.v1.FeedbackFilter\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"B\n\x1c\x45xportFeedbackEventsResponse\x12\x0c\n\x04json\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t2\x9d\x06\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12z\n\x13\x43reateFeedbackEvent\x12\x30.selm.api.feedback.v1.CreateFeedbackEventRequest\x1a\x31.selm.api.feedback.v1.CreateFeedbackEventResponse\x12\x8c\x01\n\x19\x42\x61tchCreateFeedbackEvents\x12\x36.selm.api.feedback.v1.BatchCreateFeedbackEventsRequest\x1a\x37.selm.api.feedback.v1.BatchCreateFeedbackEventsResponse\x12v\n\x10GetFeedbackEvent\x12-.selm.api.feedback.v1.GetFeedbackEventRequest\x1a..selm.api.feedback.v1.GetFeedbackEventResponse\"\x03\x90\x02\x01\x12|\n\x12ListFeedbackEvents\x12/.selm.api.feedback.v1.ListFeedbackEventsRequest\x1a\x30.selm.api.feedback.v1.ListFeedbackEventsResponse\"\x03\x90\x02\x01\x12\x81\x01\n\x13WatchFeedbackEvents\x12\x30.selm.api.feedback.v1.WatchFeedbackEventsRequest\x1a\x31.selm.api.feedback.v1.WatchFeedbackEventsResponse\"\x03\x90\x02\x01\x30\x01\x12\x84\x01\n\x14\x45xportFeedbackEvents\x12\x31.selm.api.feedback.v1.ExportFeedbackEventsRequest\x1a\x32.selm.api.feedback.v1.ExportFeedbackEventsResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,14 +35,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FEEDBACKSERVICE'].methods_by_name['GetFeedbackEvent']._loaded_options = None
   _globals['_FEEDBACKSERVICE'].methods_by_name['GetFeedbackEvent']._serialized_options = b'\220\002\001'
-  _globals['_CREATEFEEDBACKEVENTREQUEST']._serialized_start=112
-  _globals['_CREATEFEEDBACKEVENTREQUEST']._serialized_end=221
-  _globals['_CREATEFEEDBACKEVENTRESPONSE']._serialized_start=223
-  _globals['_CREATEFEEDBACKEVENTRESPONSE']._serialized_end=340
-  _globals['_GETFEEDBACKEVENTREQUEST']._serialized_start=342
-  _globals['_GETFEEDBACKEVENTREQUEST']._serialized_end=381
-  _globals['_GETFEEDBACKEVENTRESPONSE']._serialized_start=383
-  _globals['_GETFEEDBACKEVENTRESPONSE']._serialized_end=470
-  _globals['_FEEDBACKSERVICE']._serialized_start=473
-  _globals['_FEEDBACKSERVICE']._serialized_end=734
+  _globals['_FEEDBACKSERVICE'].methods_by_name['ListFeedbackEvents']._loaded_options = None
+  _globals['_FEEDBACKSERVICE'].methods_by_name['ListFeedbackEvents']._serialized_options = b'\220\002\001'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['WatchFeedbackEvents']._loaded_options = None
+  _globals['_FEEDBACKSERVICE'].methods_by_name['WatchFeedbackEvents']._serialized_options = b'\220\002\001'
+  _globals['_FEEDBACKSERVICE'].methods_by_name['ExportFeedbackEvents']._loaded_options = None
+  _globals['_FEEDBACKSERVICE'].methods_by_name['ExportFeedbackEvents']._serialized_options = b'\220\002\001'
+  _globals['_CREATEFEEDBACKEVENTREQUEST']._serialized_start=150
+  _globals['_CREATEFEEDBACKEVENTREQUEST']._serialized_end=259
+  _globals['_CREATEFEEDBACKEVENTRESPONSE']._serialized_start=261
+  _globals['_CREATEFEEDBACKEVENTRESPONSE']._serialized_end=378
+  _globals['_BATCHCREATEFEEDBACKEVENTSREQUEST']._serialized_start=380
+  _globals['_BATCHCREATEFEEDBACKEVENTSREQUEST']._serialized_end=482
+  _globals['_BATCHCREATEFEEDBACKEVENTSRESPONSE']._serialized_start=484
+  _globals['_BATCHCREATEFEEDBACKEVENTSRESPONSE']._serialized_end=606
+  _globals['_FEEDBACKEVENTRESULT']._serialized_start=609
+  _globals['_FEEDBACKEVENTRESULT']._serialized_end=751
+  _globals['_GETFEEDBACKEVENTREQUEST']._serialized_start=753
+  _globals['_GETFEEDBACKEVENTREQUEST']._serialized_end=792
+  _globals['_GETFEEDBACKEVENTRESPONSE']._serialized_start=794
+  _globals['_GETFEEDBACKEVENTRESPONSE']._serialized_end=881
+  _globals['_LISTFEEDBACKEVENTSREQUEST']._serialized_start=883
+  _globals['_LISTFEEDBACKEVENTSREQUEST']._serialized_end=1003
+  _globals['_LISTFEEDBACKEVENTSRESPONSE']._serialized_start=1005
+  _globals['_LISTFEEDBACKEVENTSRESPONSE']._serialized_end=1120
+  _globals['_WATCHFEEDBACKEVENTSREQUEST']._serialized_start=1122
+  _globals['_WATCHFEEDBACKEVENTSREQUEST']._serialized_end=1226
+  _globals['_WATCHFEEDBACKEVENTSRESPONSE']._serialized_start=1228
+  _globals['_WATCHFEEDBACKEVENTSRESPONSE']._serialized_end=1340
+  _globals['_EXPORTFEEDBACKEVENTSREQUEST']._serialized_start=1342
+  _globals['_EXPORTFEEDBACKEVENTSREQUEST']._serialized_end=1447
+  _globals['_EXPORTFEEDBACKEVENTSRESPONSE']._serialized_start=1449
+  _globals['_EXPORTFEEDBACKEVENTSRESPONSE']._serialized_end=1515
+  _globals['_FEEDBACKSERVICE']._serialized_start=1518
+  _globals['_FEEDBACKSERVICE']._serialized_end=2315
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from selm.api.error.v1 import error_reason_pb2 as _error_reason_pb2
 from selm.api.feedback.v1 import feedback_event_pb2 as _feedback_event_pb2
 import builtins as _builtins
 import sys
@@ -24,8 +27,8 @@ class CreateFeedbackEventRequest(_message.Message):
     FEEDBACK_EVENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. UUID4 of the caller. A repeat returns the first result, for ever; without it a retry may
-    apply twice.
+    """Optional. UUID4 of the caller. A repeat returns the first result, for ever; without it a retry
+    that says the same is FEEDBACK_DUPLICATE.
     """
     @_builtins.property
     def feedback_event(self) -> _feedback_event_pb2.FeedbackEvent:
@@ -72,6 +75,86 @@ class CreateFeedbackEventResponse(_message.Message):
 Global___CreateFeedbackEventResponse: _TypeAlias = CreateFeedbackEventResponse  # noqa: Y015
 
 @_typing.final
+class BatchCreateFeedbackEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateFeedbackEventRequest]:
+        """Required. 1 to 500, each with its own request_id."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___CreateFeedbackEventRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateFeedbackEventsRequest: _TypeAlias = BatchCreateFeedbackEventsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateFeedbackEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    consistency_token: _builtins.str
+    """Covers every one recorded."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeedbackEventResult]:
+        """One per request, in order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___FeedbackEventResult] | None = ...,
+        consistency_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateFeedbackEventsResponse: _TypeAlias = BatchCreateFeedbackEventsResponse  # noqa: Y015
+
+@_typing.final
+class FeedbackEventResult(_message.Message):
+    """Outcome of one item of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_EVENT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feedback_event(self) -> _feedback_event_pb2.FeedbackEvent:
+        """Recorded."""
+
+    @_builtins.property
+    def failure(self) -> _error_reason_pb2.Failure:
+        """Not recorded, and why."""
+
+    def __init__(
+        self,
+        *,
+        feedback_event: _feedback_event_pb2.FeedbackEvent | None = ...,
+        failure: _error_reason_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "feedback_event", b"feedback_event", "outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "feedback_event", b"feedback_event", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["feedback_event", "failure"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___FeedbackEventResult: _TypeAlias = FeedbackEventResult  # noqa: Y015
+
+@_typing.final
 class GetFeedbackEventRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,3 +195,161 @@ class GetFeedbackEventResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetFeedbackEventResponse: _TypeAlias = GetFeedbackEventResponse  # noqa: Y015
+
+@_typing.final
+class ListFeedbackEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. At most this many per page; 0 means 50, above 500 means 500, negative is INVALID_FIELD."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the previous page of the same query; else CURSOR_INVALID."""
+    @_builtins.property
+    def filter(self) -> _feedback_event_pb2.FeedbackFilter:
+        """Optional. Only what matches."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: _feedback_event_pb2.FeedbackFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeedbackEventsRequest: _TypeAlias = ListFeedbackEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListFeedbackEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Cursor of the next page; empty on the last page."""
+    @_builtins.property
+    def feedback_events(self) -> _containers.RepeatedCompositeFieldContainer[_feedback_event_pb2.FeedbackEvent]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        feedback_events: _abc.Iterable[_feedback_event_pb2.FeedbackEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback_events", b"feedback_events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeedbackEventsResponse: _TypeAlias = ListFeedbackEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchFeedbackEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Optional. `resume_token` of the last frame seen: goes on after it. Unset starts at the present."""
+    @_builtins.property
+    def filter(self) -> _feedback_event_pb2.FeedbackFilter:
+        """Optional. With first_sequence it starts there instead of at the present."""
+
+    def __init__(
+        self,
+        *,
+        filter: _feedback_event_pb2.FeedbackFilter | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFeedbackEventsRequest: _TypeAlias = WatchFeedbackEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchFeedbackEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_EVENT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Opaque position of this frame; hand it back to continue after a broken stream."""
+    @_builtins.property
+    def feedback_event(self) -> _feedback_event_pb2.FeedbackEvent:
+        """One event."""
+
+    def __init__(
+        self,
+        *,
+        feedback_event: _feedback_event_pb2.FeedbackEvent | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feedback_event", b"feedback_event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback_event", b"feedback_event", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFeedbackEventsResponse: _TypeAlias = WatchFeedbackEventsResponse  # noqa: Y015
+
+@_typing.final
+class ExportFeedbackEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Optional. `resume_token` of the last frame seen: goes on after it. Unset starts at the oldest."""
+    @_builtins.property
+    def filter(self) -> _feedback_event_pb2.FeedbackFilter:
+        """Optional. Only what matches."""
+
+    def __init__(
+        self,
+        *,
+        filter: _feedback_event_pb2.FeedbackFilter | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportFeedbackEventsRequest: _TypeAlias = ExportFeedbackEventsRequest  # noqa: Y015
+
+@_typing.final
+class ExportFeedbackEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JSON_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    json: _builtins.str
+    """One line of JSONL: the event as canonical ProtoJSON with the exchange filled in. No line break."""
+    resume_token: _builtins.str
+    """Opaque position of this frame; hand it back to continue after a broken stream."""
+    def __init__(
+        self,
+        *,
+        json: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportFeedbackEventsResponse: _TypeAlias = ExportFeedbackEventsResponse  # noqa: Y015

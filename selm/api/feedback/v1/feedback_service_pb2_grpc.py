@@ -29,7 +29,8 @@ class FeedbackServiceStub(object):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get sees every acknowledged event.
+    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
+    second.
     """
 
     def __init__(self, channel):
@@ -43,10 +44,30 @@ class FeedbackServiceStub(object):
                 request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.CreateFeedbackEventRequest.SerializeToString,
                 response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.CreateFeedbackEventResponse.FromString,
                 _registered_method=True)
+        self.BatchCreateFeedbackEvents = channel.unary_unary(
+                '/selm.api.feedback.v1.FeedbackService/BatchCreateFeedbackEvents',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.BatchCreateFeedbackEventsRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.BatchCreateFeedbackEventsResponse.FromString,
+                _registered_method=True)
         self.GetFeedbackEvent = channel.unary_unary(
                 '/selm.api.feedback.v1.FeedbackService/GetFeedbackEvent',
                 request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.GetFeedbackEventRequest.SerializeToString,
                 response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.GetFeedbackEventResponse.FromString,
+                _registered_method=True)
+        self.ListFeedbackEvents = channel.unary_unary(
+                '/selm.api.feedback.v1.FeedbackService/ListFeedbackEvents',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackEventsRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackEventsResponse.FromString,
+                _registered_method=True)
+        self.WatchFeedbackEvents = channel.unary_stream(
+                '/selm.api.feedback.v1.FeedbackService/WatchFeedbackEvents',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.WatchFeedbackEventsRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.WatchFeedbackEventsResponse.FromString,
+                _registered_method=True)
+        self.ExportFeedbackEvents = channel.unary_stream(
+                '/selm.api.feedback.v1.FeedbackService/ExportFeedbackEvents',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ExportFeedbackEventsRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ExportFeedbackEventsResponse.FromString,
                 _registered_method=True)
 
 
@@ -54,12 +75,26 @@ class FeedbackServiceServicer(object):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get sees every acknowledged event.
+    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
+    second.
     """
 
     def CreateFeedbackEvent(self, request, context):
-        """Records one signal. A correction becomes a lesson that the reply names.
-        Scope `feedback.write`. Errors: GENERATION_NOT_STORED, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE. Retry with request_id.
+        """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
+        Scope `feedback.write`. Errors: GENERATION_NOT_STORED,
+        FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
+        Withheld is not an error: see state. Retry with request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateFeedbackEvents(self, request, context):
+        """Records up to 500 signals, each on its own: some may fail while others stand. Beside a correction
+        praise (thumbs, rating) of the same target and user is FEEDBACK_CONTRADICTORY; of praise and blame
+        the first stands. A reply over 3 MiB leaves out signals and labels.
+        Scope `feedback.write`. Errors per item, as CreateFeedbackEvent. Retry the whole batch with the
+        same request_ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,6 +108,33 @@ class FeedbackServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFeedbackEvents(self, request, context):
+        """Lists events by sequence, newest first.
+        Scope `feedback.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchFeedbackEvents(self, request, context):
+        """Streams events as they are recorded and decided on, in order of the stream. At most 1,000 watches
+        at a time; one that is 4,096 changes behind is CLIENT_TOO_SLOW.
+        Scope `feedback.read`. Errors: CURSOR_INVALID, CLIENT_TOO_SLOW. At least once: after a resume the
+        last event may come again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportFeedbackEvents(self, request, context):
+        """Streams events with provenance, oldest first: those recorded before the call, each with what was
+        decided by the time its line is made.
+        Scope `feedback.export`. Errors: CURSOR_INVALID. A broken stream goes on with resume_token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeedbackServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,10 +143,30 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.CreateFeedbackEventRequest.FromString,
                     response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.CreateFeedbackEventResponse.SerializeToString,
             ),
+            'BatchCreateFeedbackEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateFeedbackEvents,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.BatchCreateFeedbackEventsRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.BatchCreateFeedbackEventsResponse.SerializeToString,
+            ),
             'GetFeedbackEvent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFeedbackEvent,
                     request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.GetFeedbackEventRequest.FromString,
                     response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.GetFeedbackEventResponse.SerializeToString,
+            ),
+            'ListFeedbackEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeedbackEvents,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackEventsRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackEventsResponse.SerializeToString,
+            ),
+            'WatchFeedbackEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFeedbackEvents,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.WatchFeedbackEventsRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.WatchFeedbackEventsResponse.SerializeToString,
+            ),
+            'ExportFeedbackEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportFeedbackEvents,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ExportFeedbackEventsRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ExportFeedbackEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -98,7 +180,8 @@ class FeedbackService(object):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get sees every acknowledged event.
+    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
+    second.
     """
 
     @staticmethod
@@ -129,6 +212,33 @@ class FeedbackService(object):
             _registered_method=True)
 
     @staticmethod
+    def BatchCreateFeedbackEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.FeedbackService/BatchCreateFeedbackEvents',
+            selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.BatchCreateFeedbackEventsRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.BatchCreateFeedbackEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetFeedbackEvent(request,
             target,
             options=(),
@@ -145,6 +255,87 @@ class FeedbackService(object):
             '/selm.api.feedback.v1.FeedbackService/GetFeedbackEvent',
             selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.GetFeedbackEventRequest.SerializeToString,
             selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.GetFeedbackEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeedbackEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.FeedbackService/ListFeedbackEvents',
+            selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackEventsRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFeedbackEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/selm.api.feedback.v1.FeedbackService/WatchFeedbackEvents',
+            selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.WatchFeedbackEventsRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.WatchFeedbackEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportFeedbackEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/selm.api.feedback.v1.FeedbackService/ExportFeedbackEvents',
+            selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ExportFeedbackEventsRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_feedback__service__pb2.ExportFeedbackEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,7 +30,8 @@ class FeedbackServiceStub:
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get sees every acknowledged event.
+    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
+    second.
     """
 
     @_typing.overload
@@ -38,12 +39,36 @@ class FeedbackServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FeedbackServiceAsyncStub: ...
     CreateFeedbackEvent: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.CreateFeedbackEventRequest, _feedback_service_pb2.CreateFeedbackEventResponse]
-    """Records one signal. A correction becomes a lesson that the reply names.
-    Scope `feedback.write`. Errors: GENERATION_NOT_STORED, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE. Retry with request_id.
+    """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
+    Scope `feedback.write`. Errors: GENERATION_NOT_STORED,
+    FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
+    Withheld is not an error: see state. Retry with request_id.
+    """
+    BatchCreateFeedbackEvents: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.BatchCreateFeedbackEventsRequest, _feedback_service_pb2.BatchCreateFeedbackEventsResponse]
+    """Records up to 500 signals, each on its own: some may fail while others stand. Beside a correction
+    praise (thumbs, rating) of the same target and user is FEEDBACK_CONTRADICTORY; of praise and blame
+    the first stands. A reply over 3 MiB leaves out signals and labels.
+    Scope `feedback.write`. Errors per item, as CreateFeedbackEvent. Retry the whole batch with the
+    same request_ids.
     """
     GetFeedbackEvent: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackEventRequest, _feedback_service_pb2.GetFeedbackEventResponse]
     """Gets an event.
     Scope `feedback.read`, or the author's own with `feedback.write`.
+    """
+    ListFeedbackEvents: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackEventsRequest, _feedback_service_pb2.ListFeedbackEventsResponse]
+    """Lists events by sequence, newest first.
+    Scope `feedback.read`.
+    """
+    WatchFeedbackEvents: _grpc.UnaryStreamMultiCallable[_feedback_service_pb2.WatchFeedbackEventsRequest, _feedback_service_pb2.WatchFeedbackEventsResponse]
+    """Streams events as they are recorded and decided on, in order of the stream. At most 1,000 watches
+    at a time; one that is 4,096 changes behind is CLIENT_TOO_SLOW.
+    Scope `feedback.read`. Errors: CURSOR_INVALID, CLIENT_TOO_SLOW. At least once: after a resume the
+    last event may come again.
+    """
+    ExportFeedbackEvents: _grpc.UnaryStreamMultiCallable[_feedback_service_pb2.ExportFeedbackEventsRequest, _feedback_service_pb2.ExportFeedbackEventsResponse]
+    """Streams events with provenance, oldest first: those recorded before the call, each with what was
+    decided by the time its line is made.
+    Scope `feedback.export`. Errors: CURSOR_INVALID. A broken stream goes on with resume_token.
     """
 
 @_typing.type_check_only
@@ -51,24 +76,50 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get sees every acknowledged event.
+    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
+    second.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateFeedbackEvent: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.CreateFeedbackEventRequest, _feedback_service_pb2.CreateFeedbackEventResponse]  # type: ignore[assignment]
-    """Records one signal. A correction becomes a lesson that the reply names.
-    Scope `feedback.write`. Errors: GENERATION_NOT_STORED, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE. Retry with request_id.
+    """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
+    Scope `feedback.write`. Errors: GENERATION_NOT_STORED,
+    FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
+    Withheld is not an error: see state. Retry with request_id.
+    """
+    BatchCreateFeedbackEvents: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.BatchCreateFeedbackEventsRequest, _feedback_service_pb2.BatchCreateFeedbackEventsResponse]  # type: ignore[assignment]
+    """Records up to 500 signals, each on its own: some may fail while others stand. Beside a correction
+    praise (thumbs, rating) of the same target and user is FEEDBACK_CONTRADICTORY; of praise and blame
+    the first stands. A reply over 3 MiB leaves out signals and labels.
+    Scope `feedback.write`. Errors per item, as CreateFeedbackEvent. Retry the whole batch with the
+    same request_ids.
     """
     GetFeedbackEvent: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackEventRequest, _feedback_service_pb2.GetFeedbackEventResponse]  # type: ignore[assignment]
     """Gets an event.
     Scope `feedback.read`, or the author's own with `feedback.write`.
+    """
+    ListFeedbackEvents: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackEventsRequest, _feedback_service_pb2.ListFeedbackEventsResponse]  # type: ignore[assignment]
+    """Lists events by sequence, newest first.
+    Scope `feedback.read`.
+    """
+    WatchFeedbackEvents: _aio.UnaryStreamMultiCallable[_feedback_service_pb2.WatchFeedbackEventsRequest, _feedback_service_pb2.WatchFeedbackEventsResponse]  # type: ignore[assignment]
+    """Streams events as they are recorded and decided on, in order of the stream. At most 1,000 watches
+    at a time; one that is 4,096 changes behind is CLIENT_TOO_SLOW.
+    Scope `feedback.read`. Errors: CURSOR_INVALID, CLIENT_TOO_SLOW. At least once: after a resume the
+    last event may come again.
+    """
+    ExportFeedbackEvents: _aio.UnaryStreamMultiCallable[_feedback_service_pb2.ExportFeedbackEventsRequest, _feedback_service_pb2.ExportFeedbackEventsResponse]  # type: ignore[assignment]
+    """Streams events with provenance, oldest first: those recorded before the call, each with what was
+    decided by the time its line is made.
+    Scope `feedback.export`. Errors: CURSOR_INVALID. A broken stream goes on with resume_token.
     """
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     """The record of what users say about answers. Served by feedback_svc.
     OK means durable: the event was written and synced to disk by the bus before the reply.
     BUS_UNAVAILABLE means unknown: send it again with the same request_id, it counts once, for ever.
-    Consistency: Get sees every acknowledged event.
+    Consistency: Get and List see every acknowledged event; states of withheld events follow within a
+    second.
     """
 
     @_abc_1.abstractmethod
@@ -77,8 +128,23 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_service_pb2.CreateFeedbackEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_service_pb2.CreateFeedbackEventResponse, _abc.Awaitable[_feedback_service_pb2.CreateFeedbackEventResponse]]:
-        """Records one signal. A correction becomes a lesson that the reply names.
-        Scope `feedback.write`. Errors: GENERATION_NOT_STORED, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE. Retry with request_id.
+        """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
+        Scope `feedback.write`. Errors: GENERATION_NOT_STORED,
+        FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
+        Withheld is not an error: see state. Retry with request_id.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateFeedbackEvents(
+        self,
+        request: _feedback_service_pb2.BatchCreateFeedbackEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.BatchCreateFeedbackEventsResponse, _abc.Awaitable[_feedback_service_pb2.BatchCreateFeedbackEventsResponse]]:
+        """Records up to 500 signals, each on its own: some may fail while others stand. Beside a correction
+        praise (thumbs, rating) of the same target and user is FEEDBACK_CONTRADICTORY; of praise and blame
+        the first stands. A reply over 3 MiB leaves out signals and labels.
+        Scope `feedback.write`. Errors per item, as CreateFeedbackEvent. Retry the whole batch with the
+        same request_ids.
         """
 
     @_abc_1.abstractmethod
@@ -89,6 +155,39 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_feedback_service_pb2.GetFeedbackEventResponse, _abc.Awaitable[_feedback_service_pb2.GetFeedbackEventResponse]]:
         """Gets an event.
         Scope `feedback.read`, or the author's own with `feedback.write`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListFeedbackEvents(
+        self,
+        request: _feedback_service_pb2.ListFeedbackEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.ListFeedbackEventsResponse, _abc.Awaitable[_feedback_service_pb2.ListFeedbackEventsResponse]]:
+        """Lists events by sequence, newest first.
+        Scope `feedback.read`.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchFeedbackEvents(
+        self,
+        request: _feedback_service_pb2.WatchFeedbackEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_feedback_service_pb2.WatchFeedbackEventsResponse], _abc.AsyncIterator[_feedback_service_pb2.WatchFeedbackEventsResponse]]:
+        """Streams events as they are recorded and decided on, in order of the stream. At most 1,000 watches
+        at a time; one that is 4,096 changes behind is CLIENT_TOO_SLOW.
+        Scope `feedback.read`. Errors: CURSOR_INVALID, CLIENT_TOO_SLOW. At least once: after a resume the
+        last event may come again.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportFeedbackEvents(
+        self,
+        request: _feedback_service_pb2.ExportFeedbackEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_feedback_service_pb2.ExportFeedbackEventsResponse], _abc.AsyncIterator[_feedback_service_pb2.ExportFeedbackEventsResponse]]:
+        """Streams events with provenance, oldest first: those recorded before the call, each with what was
+        decided by the time its line is made.
+        Scope `feedback.export`. Errors: CURSOR_INVALID. A broken stream goes on with resume_token.
         """
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,6 +22,92 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class TrainingPolicy(_message.Message):
+    """When and from what an adapter learns. One per adapter; defaults hold until changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    MIN_LESSONS_FIELD_NUMBER: _builtins.int
+    MAX_LESSON_AGE_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    DEBOUNCE_FIELD_NUMBER: _builtins.int
+    COOLDOWN_FIELD_NUMBER: _builtins.int
+    DAILY_BUDGET_FIELD_NUMBER: _builtins.int
+    REVIEW_REQUIRED_FIELD_NUMBER: _builtins.int
+    QUORUM_AUTHORS_FIELD_NUMBER: _builtins.int
+    MAX_AUTHOR_SHARE_FIELD_NUMBER: _builtins.int
+    DEFAULT_CONSENT_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. Resource name, `adapters/{adapter}/trainingPolicy`."""
+    paused: _builtins.bool
+    """Optional. Start nothing by itself; manual requests still run."""
+    min_lessons: _builtins.int
+    """Optional. Train when this many lessons wait; 0 means 8."""
+    schedule: _builtins.str
+    """Optional. Five-field cron in UTC; train then if any lesson waits. Empty is off."""
+    review_required: _builtins.bool
+    """Optional. Every correction waits for a reviewer."""
+    quorum_authors: _builtins.int
+    """Optional. Authors who must agree before a shared adapter learns it; 0 means 1."""
+    max_author_share: _builtins.float
+    """Optional. Largest share of a dataset from one author, above 0 to 1; 0 means 1 for private
+    adapters, 0.05 for shared ones once they have 20 authors.
+    """
+    default_consent: _feedback_event_pb2.Consent.ValueType
+    """Optional. Consent of feedback that states none; default: the deployment's, SHARED_ADAPTER in development."""
+    etag: _builtins.str
+    """Optional. Changes with every write. If sent with an update it must match, else STALE_ETAG."""
+    @_builtins.property
+    def max_lesson_age(self) -> _duration_pb2.Duration:
+        """Optional. Train what there is when no new lesson came for this long; default 60 s, 0 s is off."""
+
+    @_builtins.property
+    def debounce(self) -> _duration_pb2.Duration:
+        """Optional. Wait this long after the last lesson; default 5 s."""
+
+    @_builtins.property
+    def cooldown(self) -> _duration_pb2.Duration:
+        """Optional. Least time between two requests; default 30 s."""
+
+    @_builtins.property
+    def daily_budget(self) -> _duration_pb2.Duration:
+        """Optional. Training time per UTC day; default unlimited."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it last changed."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        paused: _builtins.bool = ...,
+        min_lessons: _builtins.int = ...,
+        max_lesson_age: _duration_pb2.Duration | None = ...,
+        schedule: _builtins.str = ...,
+        debounce: _duration_pb2.Duration | None = ...,
+        cooldown: _duration_pb2.Duration | None = ...,
+        daily_budget: _duration_pb2.Duration | None = ...,
+        review_required: _builtins.bool = ...,
+        quorum_authors: _builtins.int = ...,
+        max_author_share: _builtins.float = ...,
+        default_consent: _feedback_event_pb2.Consent.ValueType = ...,
+        etag: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cooldown", b"cooldown", "daily_budget", b"daily_budget", "debounce", b"debounce", "max_lesson_age", b"max_lesson_age", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cooldown", b"cooldown", "daily_budget", b"daily_budget", "debounce", b"debounce", "default_consent", b"default_consent", "etag", b"etag", "max_author_share", b"max_author_share", "max_lesson_age", b"max_lesson_age", "min_lessons", b"min_lessons", "name", b"name", "paused", b"paused", "quorum_authors", b"quorum_authors", "review_required", b"review_required", "schedule", b"schedule", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingPolicy: _TypeAlias = TrainingPolicy  # noqa: Y015
+
+@_typing.final
 class TrainingRequest(_message.Message):
     """A wish to train an adapter on its waiting lessons. Reaches exactly one final state."""
 
@@ -44,7 +130,7 @@ class TrainingRequest(_message.Message):
         STATE_REJECTED: TrainingRequest._State.ValueType  # 4
         """Final. Trained, and the gate refused or abstained."""
         STATE_FAILED: TrainingRequest._State.ValueType  # 5
-        """Final. See failure."""
+        """Final, but for a dead letter that is replayed: then WAITING again. See failure."""
         STATE_CANCELLED: TrainingRequest._State.ValueType  # 6
         """Final. Cancelled before or while running."""
 
@@ -62,7 +148,7 @@ class TrainingRequest(_message.Message):
     STATE_REJECTED: TrainingRequest.State.ValueType  # 4
     """Final. Trained, and the gate refused or abstained."""
     STATE_FAILED: TrainingRequest.State.ValueType  # 5
-    """Final. See failure."""
+    """Final, but for a dead letter that is replayed: then WAITING again. See failure."""
     STATE_CANCELLED: TrainingRequest.State.ValueType  # 6
     """Final. Cancelled before or while running."""
 
@@ -80,6 +166,10 @@ class TrainingRequest(_message.Message):
         """Enough lessons."""
         TRIGGER_AGE: TrainingRequest._Trigger.ValueType  # 3
         """An old enough lesson."""
+        TRIGGER_SCHEDULE: TrainingRequest._Trigger.ValueType  # 4
+        """The clock."""
+        TRIGGER_ERASURE: TrainingRequest._Trigger.ValueType  # 7
+        """Rebuild without erased examples."""
 
     class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper):
         """What asked for it."""
@@ -92,11 +182,16 @@ class TrainingRequest(_message.Message):
     """Enough lessons."""
     TRIGGER_AGE: TrainingRequest.Trigger.ValueType  # 3
     """An old enough lesson."""
+    TRIGGER_SCHEDULE: TrainingRequest.Trigger.ValueType  # 4
+    """The clock."""
+    TRIGGER_ERASURE: TrainingRequest.Trigger.ValueType  # 7
+    """Rebuild without erased examples."""
 
     NAME_FIELD_NUMBER: _builtins.int
     ADAPTER_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     FROM_BASE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     LESSON_COUNT_FIELD_NUMBER: _builtins.int
@@ -114,10 +209,12 @@ class TrainingRequest(_message.Message):
     """Output only. Where it stands."""
     trigger: Global___TrainingRequest.Trigger.ValueType
     """Output only. What asked for it."""
+    priority: _builtins.int
+    """Optional. -10 to 10, higher first. Default 0. Changeable while WAITING."""
     from_base: _builtins.bool
     """Optional. Immutable. Train from the base model on all live lessons."""
     reason: _builtins.str
-    """Optional. Immutable. Up to 500 characters."""
+    """Optional. Immutable. Up to 500 characters. Of an automatic request: also why it is held."""
     lesson_count: _builtins.int
     """Output only. New lessons it covers."""
     training_job: _builtins.str
@@ -145,6 +242,7 @@ class TrainingRequest(_message.Message):
         adapter: _builtins.str = ...,
         state: Global___TrainingRequest.State.ValueType = ...,
         trigger: Global___TrainingRequest.Trigger.ValueType = ...,
+        priority: _builtins.int = ...,
         from_base: _builtins.bool = ...,
         reason: _builtins.str = ...,
         lesson_count: _builtins.int = ...,
@@ -157,7 +255,7 @@ class TrainingRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "failure", b"failure", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "create_time", b"create_time", "delivery_count", b"delivery_count", "failure", b"failure", "from_base", b"from_base", "lesson_count", b"lesson_count", "name", b"name", "reason", b"reason", "requester", b"requester", "state", b"state", "training_job", b"training_job", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "create_time", b"create_time", "delivery_count", b"delivery_count", "failure", b"failure", "from_base", b"from_base", "lesson_count", b"lesson_count", "name", b"name", "priority", b"priority", "reason", b"reason", "requester", b"requester", "state", b"state", "training_job", b"training_job", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -190,7 +288,7 @@ class QueueStats(_message.Message):
     redelivery_count: _builtins.int
     """Messages handed out again and not yet acknowledged."""
     dead_letter_count: _builtins.int
-    """Dead letters kept in stream DEAD_LETTERS."""
+    """Dead letters not yet replayed or discarded."""
     @_builtins.property
     def oldest_age(self) -> _duration_pb2.Duration:
         """Age of the oldest waiting lesson."""
@@ -214,3 +312,98 @@ class QueueStats(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueueStats: _TypeAlias = QueueStats  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A message that no consumer could handle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[DeadLetter._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: DeadLetter._State.ValueType  # 0
+        """In a filter: OPEN."""
+        STATE_OPEN: DeadLetter._State.ValueType  # 1
+        """Waiting for a person."""
+        STATE_REPLAYED: DeadLetter._State.ValueType  # 2
+        """Published again."""
+        STATE_DISCARDED: DeadLetter._State.ValueType  # 3
+        """Given up."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """What became of it."""
+
+    STATE_UNSPECIFIED: DeadLetter.State.ValueType  # 0
+    """In a filter: OPEN."""
+    STATE_OPEN: DeadLetter.State.ValueType  # 1
+    """Waiting for a person."""
+    STATE_REPLAYED: DeadLetter.State.ValueType  # 2
+    """Published again."""
+    STATE_DISCARDED: DeadLetter.State.ValueType  # 3
+    """Given up."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    MESSAGE_TYPE_FIELD_NUMBER: _builtins.int
+    DELIVERY_COUNT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. Resource name, `deadLetters/{dead_letter}`."""
+    state: Global___DeadLetter.State.ValueType
+    """Output only. Where it stands."""
+    stream: _builtins.str
+    """Output only. JetStream stream, e.g. `FEEDBACK`."""
+    subject: _builtins.str
+    """Output only. Without the tenant."""
+    sequence: _builtins.int
+    """Output only. Position in the stream."""
+    consumer: _builtins.str
+    """Output only. Durable consumer that gave up."""
+    message_type: _builtins.str
+    """Output only. Full protobuf name of the payload."""
+    delivery_count: _builtins.int
+    """Output only. Deliveries tried."""
+    @_builtins.property
+    def failure(self) -> _error_reason_pb2.Failure:
+        """Output only. Last error."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was created."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it last changed."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state: Global___DeadLetter.State.ValueType = ...,
+        stream: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        consumer: _builtins.str = ...,
+        message_type: _builtins.str = ...,
+        delivery_count: _builtins.int = ...,
+        failure: _error_reason_pb2.Failure | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "failure", b"failure", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "create_time", b"create_time", "delivery_count", b"delivery_count", "failure", b"failure", "message_type", b"message_type", "name", b"name", "sequence", b"sequence", "state", b"state", "stream", b"stream", "subject", b"subject", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015

@@ -22,33 +22,88 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from selm.api.feedback.v1 import learning_pb2 as selm_dot_api_dot_feedback_dot_v1_dot_learning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+selm/api/feedback/v1/learning_service.proto\x12\x14selm.api.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#selm/api/feedback/v1/learning.proto\"s\n\x1c\x43reateTrainingRequestRequest\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"`\n\x1d\x43reateTrainingRequestResponse\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\")\n\x19GetTrainingRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x1aGetTrainingRequestResponse\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\"\'\n\x14GetQueueStatsRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"z\n\x15GetQueueStatsResponse\x12/\n\x05stats\x18\x01 \x03(\x0b\x32 .selm.api.feedback.v1.QueueStats\x12\x30\n\x0cmeasure_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x81\x03\n\x0fLearningService\x12\x80\x01\n\x15\x43reateTrainingRequest\x12\x32.selm.api.feedback.v1.CreateTrainingRequestRequest\x1a\x33.selm.api.feedback.v1.CreateTrainingRequestResponse\x12|\n\x12GetTrainingRequest\x12/.selm.api.feedback.v1.GetTrainingRequestRequest\x1a\x30.selm.api.feedback.v1.GetTrainingRequestResponse\"\x03\x90\x02\x01\x12m\n\rGetQueueStats\x12*.selm.api.feedback.v1.GetQueueStatsRequest\x1a+.selm.api.feedback.v1.GetQueueStatsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+selm/api/feedback/v1/learning_service.proto\x12\x14selm.api.feedback.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#selm/api/feedback/v1/learning.proto\"(\n\x18GetTrainingPolicyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Z\n\x19GetTrainingPolicyResponse\x12=\n\x0ftraining_policy\x18\x01 \x01(\x0b\x32$.selm.api.feedback.v1.TrainingPolicy\"\xa1\x01\n\x1bUpdateTrainingPolicyRequest\x12=\n\x0ftraining_policy\x18\x01 \x01(\x0b\x32$.selm.api.feedback.v1.TrainingPolicy\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"]\n\x1cUpdateTrainingPolicyResponse\x12=\n\x0ftraining_policy\x18\x01 \x01(\x0b\x32$.selm.api.feedback.v1.TrainingPolicy\"s\n\x1c\x43reateTrainingRequestRequest\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"`\n\x1d\x43reateTrainingRequestResponse\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\")\n\x19GetTrainingRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"]\n\x1aGetTrainingRequestResponse\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\"\x92\x01\n\x1bListTrainingRequestsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x03 \x01(\t\x12;\n\x06states\x18\x04 \x03(\x0e\x32+.selm.api.feedback.v1.TrainingRequest.State\"y\n\x1cListTrainingRequestsResponse\x12@\n\x11training_requests\x18\x01 \x03(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa4\x01\n\x1cUpdateTrainingRequestRequest\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"`\n\x1dUpdateTrainingRequestResponse\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\"@\n\x1c\x43\x61ncelTrainingRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"`\n\x1d\x43\x61ncelTrainingRequestResponse\x12?\n\x10training_request\x18\x01 \x01(\x0b\x32%.selm.api.feedback.v1.TrainingRequest\"\'\n\x14GetQueueStatsRequest\x12\x0f\n\x07\x61\x64\x61pter\x18\x01 \x01(\t\"z\n\x15GetQueueStatsResponse\x12/\n\x05stats\x18\x01 \x03(\x0b\x32 .selm.api.feedback.v1.QueueStats\x12\x30\n\x0cmeasure_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x87\x01\n\x16ListDeadLettersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x36\n\x06states\x18\x03 \x03(\x0e\x32&.selm.api.feedback.v1.DeadLetter.State\x12\x0e\n\x06stream\x18\x04 \x01(\t\"j\n\x17ListDeadLettersResponse\x12\x36\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32 .selm.api.feedback.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x18ReplayDeadLettersRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"1\n\x19ReplayDeadLettersResponse\x12\x14\n\x0creplay_count\x18\x01 \x01(\x03\"N\n\x19\x44iscardDeadLettersRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"3\n\x1a\x44iscardDeadLettersResponse\x12\x15\n\rdiscard_count\x18\x01 \x01(\x03\"r\n\x1bReplayFeedbackEventsRequest\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12\x10\n\x08\x63onsumer\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"4\n\x1cReplayFeedbackEventsResponse\x12\x14\n\x0creplay_count\x18\x01 \x01(\x03\x32\x89\x0c\n\x0fLearningService\x12y\n\x11GetTrainingPolicy\x12..selm.api.feedback.v1.GetTrainingPolicyRequest\x1a/.selm.api.feedback.v1.GetTrainingPolicyResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x14UpdateTrainingPolicy\x12\x31.selm.api.feedback.v1.UpdateTrainingPolicyRequest\x1a\x32.selm.api.feedback.v1.UpdateTrainingPolicyResponse\"\x03\x90\x02\x02\x12\x80\x01\n\x15\x43reateTrainingRequest\x12\x32.selm.api.feedback.v1.CreateTrainingRequestRequest\x1a\x33.selm.api.feedback.v1.CreateTrainingRequestResponse\x12|\n\x12GetTrainingRequest\x12/.selm.api.feedback.v1.GetTrainingRequestRequest\x1a\x30.selm.api.feedback.v1.GetTrainingRequestResponse\"\x03\x90\x02\x01\x12\x82\x01\n\x14ListTrainingRequests\x12\x31.selm.api.feedback.v1.ListTrainingRequestsRequest\x1a\x32.selm.api.feedback.v1.ListTrainingRequestsResponse\"\x03\x90\x02\x01\x12\x85\x01\n\x15UpdateTrainingRequest\x12\x32.selm.api.feedback.v1.UpdateTrainingRequestRequest\x1a\x33.selm.api.feedback.v1.UpdateTrainingRequestResponse\"\x03\x90\x02\x02\x12\x85\x01\n\x15\x43\x61ncelTrainingRequest\x12\x32.selm.api.feedback.v1.CancelTrainingRequestRequest\x1a\x33.selm.api.feedback.v1.CancelTrainingRequestResponse\"\x03\x90\x02\x02\x12m\n\rGetQueueStats\x12*.selm.api.feedback.v1.GetQueueStatsRequest\x1a+.selm.api.feedback.v1.GetQueueStatsResponse\"\x03\x90\x02\x01\x12s\n\x0fListDeadLetters\x12,.selm.api.feedback.v1.ListDeadLettersRequest\x1a-.selm.api.feedback.v1.ListDeadLettersResponse\"\x03\x90\x02\x01\x12y\n\x11ReplayDeadLetters\x12..selm.api.feedback.v1.ReplayDeadLettersRequest\x1a/.selm.api.feedback.v1.ReplayDeadLettersResponse\"\x03\x90\x02\x02\x12|\n\x12\x44iscardDeadLetters\x12/.selm.api.feedback.v1.DiscardDeadLettersRequest\x1a\x30.selm.api.feedback.v1.DiscardDeadLettersResponse\"\x03\x90\x02\x02\x12\x82\x01\n\x14ReplayFeedbackEvents\x12\x31.selm.api.feedback.v1.ReplayFeedbackEventsRequest\x1a\x32.selm.api.feedback.v1.ReplayFeedbackEventsResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'selm.api.feedback.v1.learning_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['GetTrainingPolicy']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['GetTrainingPolicy']._serialized_options = b'\220\002\001'
+  _globals['_LEARNINGSERVICE'].methods_by_name['UpdateTrainingPolicy']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['UpdateTrainingPolicy']._serialized_options = b'\220\002\002'
   _globals['_LEARNINGSERVICE'].methods_by_name['GetTrainingRequest']._loaded_options = None
   _globals['_LEARNINGSERVICE'].methods_by_name['GetTrainingRequest']._serialized_options = b'\220\002\001'
+  _globals['_LEARNINGSERVICE'].methods_by_name['ListTrainingRequests']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['ListTrainingRequests']._serialized_options = b'\220\002\001'
+  _globals['_LEARNINGSERVICE'].methods_by_name['UpdateTrainingRequest']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['UpdateTrainingRequest']._serialized_options = b'\220\002\002'
+  _globals['_LEARNINGSERVICE'].methods_by_name['CancelTrainingRequest']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['CancelTrainingRequest']._serialized_options = b'\220\002\002'
   _globals['_LEARNINGSERVICE'].methods_by_name['GetQueueStats']._loaded_options = None
   _globals['_LEARNINGSERVICE'].methods_by_name['GetQueueStats']._serialized_options = b'\220\002\001'
-  _globals['_CREATETRAININGREQUESTREQUEST']._serialized_start=139
-  _globals['_CREATETRAININGREQUESTREQUEST']._serialized_end=254
-  _globals['_CREATETRAININGREQUESTRESPONSE']._serialized_start=256
-  _globals['_CREATETRAININGREQUESTRESPONSE']._serialized_end=352
-  _globals['_GETTRAININGREQUESTREQUEST']._serialized_start=354
-  _globals['_GETTRAININGREQUESTREQUEST']._serialized_end=395
-  _globals['_GETTRAININGREQUESTRESPONSE']._serialized_start=397
-  _globals['_GETTRAININGREQUESTRESPONSE']._serialized_end=490
-  _globals['_GETQUEUESTATSREQUEST']._serialized_start=492
-  _globals['_GETQUEUESTATSREQUEST']._serialized_end=531
-  _globals['_GETQUEUESTATSRESPONSE']._serialized_start=533
-  _globals['_GETQUEUESTATSRESPONSE']._serialized_end=655
-  _globals['_LEARNINGSERVICE']._serialized_start=658
-  _globals['_LEARNINGSERVICE']._serialized_end=1043
+  _globals['_LEARNINGSERVICE'].methods_by_name['ListDeadLetters']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['ListDeadLetters']._serialized_options = b'\220\002\001'
+  _globals['_LEARNINGSERVICE'].methods_by_name['ReplayDeadLetters']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['ReplayDeadLetters']._serialized_options = b'\220\002\002'
+  _globals['_LEARNINGSERVICE'].methods_by_name['DiscardDeadLetters']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['DiscardDeadLetters']._serialized_options = b'\220\002\002'
+  _globals['_LEARNINGSERVICE'].methods_by_name['ReplayFeedbackEvents']._loaded_options = None
+  _globals['_LEARNINGSERVICE'].methods_by_name['ReplayFeedbackEvents']._serialized_options = b'\220\002\002'
+  _globals['_GETTRAININGPOLICYREQUEST']._serialized_start=173
+  _globals['_GETTRAININGPOLICYREQUEST']._serialized_end=213
+  _globals['_GETTRAININGPOLICYRESPONSE']._serialized_start=215
+  _globals['_GETTRAININGPOLICYRESPONSE']._serialized_end=305
+  _globals['_UPDATETRAININGPOLICYREQUEST']._serialized_start=308
+  _globals['_UPDATETRAININGPOLICYREQUEST']._serialized_end=469
+  _globals['_UPDATETRAININGPOLICYRESPONSE']._serialized_start=471
+  _globals['_UPDATETRAININGPOLICYRESPONSE']._serialized_end=564
+  _globals['_CREATETRAININGREQUESTREQUEST']._serialized_start=566
+  _globals['_CREATETRAININGREQUESTREQUEST']._serialized_end=681
+  _globals['_CREATETRAININGREQUESTRESPONSE']._serialized_start=683
+  _globals['_CREATETRAININGREQUESTRESPONSE']._serialized_end=779
+  _globals['_GETTRAININGREQUESTREQUEST']._serialized_start=781
+  _globals['_GETTRAININGREQUESTREQUEST']._serialized_end=822
+  _globals['_GETTRAININGREQUESTRESPONSE']._serialized_start=824
+  _globals['_GETTRAININGREQUESTRESPONSE']._serialized_end=917
+  _globals['_LISTTRAININGREQUESTSREQUEST']._serialized_start=920
+  _globals['_LISTTRAININGREQUESTSREQUEST']._serialized_end=1066
+  _globals['_LISTTRAININGREQUESTSRESPONSE']._serialized_start=1068
+  _globals['_LISTTRAININGREQUESTSRESPONSE']._serialized_end=1189
+  _globals['_UPDATETRAININGREQUESTREQUEST']._serialized_start=1192
+  _globals['_UPDATETRAININGREQUESTREQUEST']._serialized_end=1356
+  _globals['_UPDATETRAININGREQUESTRESPONSE']._serialized_start=1358
+  _globals['_UPDATETRAININGREQUESTRESPONSE']._serialized_end=1454
+  _globals['_CANCELTRAININGREQUESTREQUEST']._serialized_start=1456
+  _globals['_CANCELTRAININGREQUESTREQUEST']._serialized_end=1520
+  _globals['_CANCELTRAININGREQUESTRESPONSE']._serialized_start=1522
+  _globals['_CANCELTRAININGREQUESTRESPONSE']._serialized_end=1618
+  _globals['_GETQUEUESTATSREQUEST']._serialized_start=1620
+  _globals['_GETQUEUESTATSREQUEST']._serialized_end=1659
+  _globals['_GETQUEUESTATSRESPONSE']._serialized_start=1661
+  _globals['_GETQUEUESTATSRESPONSE']._serialized_end=1783
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=1786
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=1921
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=1923
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=2029
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=2031
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=2092
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=2094
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=2143
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_start=2145
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_end=2223
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_start=2225
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_end=2276
+  _globals['_REPLAYFEEDBACKEVENTSREQUEST']._serialized_start=2278
+  _globals['_REPLAYFEEDBACKEVENTSREQUEST']._serialized_end=2392
+  _globals['_REPLAYFEEDBACKEVENTSRESPONSE']._serialized_start=2394
+  _globals['_REPLAYFEEDBACKEVENTSRESPONSE']._serialized_end=2446
+  _globals['_LEARNINGSERVICE']._serialized_start=2449
+  _globals['_LEARNINGSERVICE']._serialized_end=3994
 # @@protoc_insertion_point(module_scope)

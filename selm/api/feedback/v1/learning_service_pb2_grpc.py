@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LearningServiceStub(object):
-    """Asking to learn, and what waits. Served by feedback_svc.
+    """When to learn, what waits, and what got stuck. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 
@@ -36,6 +36,16 @@ class LearningServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetTrainingPolicy = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/GetTrainingPolicy',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingPolicyRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingPolicyResponse.FromString,
+                _registered_method=True)
+        self.UpdateTrainingPolicy = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/UpdateTrainingPolicy',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingPolicyRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingPolicyResponse.FromString,
+                _registered_method=True)
         self.CreateTrainingRequest = channel.unary_unary(
                 '/selm.api.feedback.v1.LearningService/CreateTrainingRequest',
                 request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.CreateTrainingRequestRequest.SerializeToString,
@@ -46,17 +56,68 @@ class LearningServiceStub(object):
                 request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingRequestRequest.SerializeToString,
                 response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingRequestResponse.FromString,
                 _registered_method=True)
+        self.ListTrainingRequests = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/ListTrainingRequests',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListTrainingRequestsRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListTrainingRequestsResponse.FromString,
+                _registered_method=True)
+        self.UpdateTrainingRequest = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/UpdateTrainingRequest',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingRequestRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingRequestResponse.FromString,
+                _registered_method=True)
+        self.CancelTrainingRequest = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/CancelTrainingRequest',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.CancelTrainingRequestRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.CancelTrainingRequestResponse.FromString,
+                _registered_method=True)
         self.GetQueueStats = channel.unary_unary(
                 '/selm.api.feedback.v1.LearningService/GetQueueStats',
                 request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetQueueStatsRequest.SerializeToString,
                 response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetQueueStatsResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/ListDeadLetters',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/ReplayDeadLetters',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DiscardDeadLetters = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/DiscardDeadLetters',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.DiscardDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReplayFeedbackEvents = channel.unary_unary(
+                '/selm.api.feedback.v1.LearningService/ReplayFeedbackEvents',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayFeedbackEventsRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayFeedbackEventsResponse.FromString,
+                _registered_method=True)
 
 
 class LearningServiceServicer(object):
-    """Asking to learn, and what waits. Served by feedback_svc.
+    """When to learn, what waits, and what got stuck. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
+
+    def GetTrainingPolicy(self, request, context):
+        """Gets an adapter's policy, defaults filled in.
+        Scope `training.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTrainingPolicy(self, request, context):
+        """Changes an adapter's policy; holds from the next lesson on. A repeat answers the present policy.
+        Scope `training.write`. Errors: STALE_ETAG, INVALID_FIELD for a bad schedule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def CreateTrainingRequest(self, request, context):
         """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
@@ -76,6 +137,31 @@ class LearningServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTrainingRequests(self, request, context):
+        """Lists requests, newest first.
+        Scope `training.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateTrainingRequest(self, request, context):
+        """Changes the priority of a waiting request.
+        Scope `training.write`. Errors: STATE_CONFLICT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTrainingRequest(self, request, context):
+        """Takes a request out of the queue or cancels its job; its lessons wait again. Cancelled already is
+        OK. Answers RUNNING if the trainer has not stopped within 5 s; it will.
+        Scope `training.write`. Errors: STATE_CONFLICT if otherwise final.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetQueueStats(self, request, context):
         """Counts what waits, per adapter and kind of feedback.
         Scope `training.read`.
@@ -84,9 +170,52 @@ class LearningServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """Lists dead letters, newest first.
+        Scope `ops.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Publishes dead letters again with their first message ids, so nothing counts twice.
+        Scope `ops.write`. Errors: BUS_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardDeadLetters(self, request, context):
+        """Gives dead letters up; what they carried ends FAILED.
+        Scope `ops.write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayFeedbackEvents(self, request, context):
+        """Delivers recorded feedback again from a sequence, to rebuild what a consumer lost. Consumers are
+        idempotent. trainer_svc needs none: it reads all of it before each training.
+        Scope `ops.write`. Errors: BUS_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LearningServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetTrainingPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrainingPolicy,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingPolicyRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingPolicyResponse.SerializeToString,
+            ),
+            'UpdateTrainingPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTrainingPolicy,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingPolicyRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingPolicyResponse.SerializeToString,
+            ),
             'CreateTrainingRequest': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateTrainingRequest,
                     request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.CreateTrainingRequestRequest.FromString,
@@ -97,10 +226,45 @@ def add_LearningServiceServicer_to_server(servicer, server):
                     request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingRequestRequest.FromString,
                     response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingRequestResponse.SerializeToString,
             ),
+            'ListTrainingRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrainingRequests,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListTrainingRequestsRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListTrainingRequestsResponse.SerializeToString,
+            ),
+            'UpdateTrainingRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateTrainingRequest,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingRequestRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingRequestResponse.SerializeToString,
+            ),
+            'CancelTrainingRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTrainingRequest,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.CancelTrainingRequestRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.CancelTrainingRequestResponse.SerializeToString,
+            ),
             'GetQueueStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetQueueStats,
                     request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetQueueStatsRequest.FromString,
                     response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetQueueStatsResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'DiscardDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardDeadLetters,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.DiscardDeadLettersRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.DiscardDeadLettersResponse.SerializeToString,
+            ),
+            'ReplayFeedbackEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayFeedbackEvents,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayFeedbackEventsRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayFeedbackEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -111,9 +275,63 @@ def add_LearningServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LearningService(object):
-    """Asking to learn, and what waits. Served by feedback_svc.
+    """When to learn, what waits, and what got stuck. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
+
+    @staticmethod
+    def GetTrainingPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/GetTrainingPolicy',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingPolicyRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetTrainingPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTrainingPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/UpdateTrainingPolicy',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingPolicyRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateTrainingRequest(request,
@@ -170,6 +388,87 @@ class LearningService(object):
             _registered_method=True)
 
     @staticmethod
+    def ListTrainingRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/ListTrainingRequests',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListTrainingRequestsRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListTrainingRequestsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateTrainingRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/UpdateTrainingRequest',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingRequestRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.UpdateTrainingRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTrainingRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/CancelTrainingRequest',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.CancelTrainingRequestRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.CancelTrainingRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetQueueStats(request,
             target,
             options=(),
@@ -186,6 +485,114 @@ class LearningService(object):
             '/selm.api.feedback.v1.LearningService/GetQueueStats',
             selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetQueueStatsRequest.SerializeToString,
             selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.GetQueueStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/ListDeadLetters',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListDeadLettersRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/ReplayDeadLetters',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayDeadLettersRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/DiscardDeadLetters',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.DiscardDeadLettersRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.DiscardDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayFeedbackEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LearningService/ReplayFeedbackEvents',
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayFeedbackEventsRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_learning__service__pb2.ReplayFeedbackEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

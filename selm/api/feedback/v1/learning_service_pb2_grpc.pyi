@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LearningServiceStub:
-    """Asking to learn, and what waits. Served by feedback_svc.
+    """When to learn, what waits, and what got stuck. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 
@@ -35,6 +35,14 @@ class LearningServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LearningServiceAsyncStub: ...
+    GetTrainingPolicy: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.GetTrainingPolicyRequest, _learning_service_pb2.GetTrainingPolicyResponse]
+    """Gets an adapter's policy, defaults filled in.
+    Scope `training.read`.
+    """
+    UpdateTrainingPolicy: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.UpdateTrainingPolicyRequest, _learning_service_pb2.UpdateTrainingPolicyResponse]
+    """Changes an adapter's policy; holds from the next lesson on. A repeat answers the present policy.
+    Scope `training.write`. Errors: STALE_ETAG, INVALID_FIELD for a bad schedule.
+    """
     CreateTrainingRequest: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.CreateTrainingRequestRequest, _learning_service_pb2.CreateTrainingRequestResponse]
     """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
     instead of a second one, and so is a running one that covers all there is.
@@ -45,18 +53,56 @@ class LearningServiceStub:
     """Gets a request.
     Scope `training.read`.
     """
+    ListTrainingRequests: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.ListTrainingRequestsRequest, _learning_service_pb2.ListTrainingRequestsResponse]
+    """Lists requests, newest first.
+    Scope `training.read`.
+    """
+    UpdateTrainingRequest: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.UpdateTrainingRequestRequest, _learning_service_pb2.UpdateTrainingRequestResponse]
+    """Changes the priority of a waiting request.
+    Scope `training.write`. Errors: STATE_CONFLICT.
+    """
+    CancelTrainingRequest: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.CancelTrainingRequestRequest, _learning_service_pb2.CancelTrainingRequestResponse]
+    """Takes a request out of the queue or cancels its job; its lessons wait again. Cancelled already is
+    OK. Answers RUNNING if the trainer has not stopped within 5 s; it will.
+    Scope `training.write`. Errors: STATE_CONFLICT if otherwise final.
+    """
     GetQueueStats: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.GetQueueStatsRequest, _learning_service_pb2.GetQueueStatsResponse]
     """Counts what waits, per adapter and kind of feedback.
     Scope `training.read`.
     """
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.ListDeadLettersRequest, _learning_service_pb2.ListDeadLettersResponse]
+    """Lists dead letters, newest first.
+    Scope `ops.read`.
+    """
+    ReplayDeadLetters: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.ReplayDeadLettersRequest, _learning_service_pb2.ReplayDeadLettersResponse]
+    """Publishes dead letters again with their first message ids, so nothing counts twice.
+    Scope `ops.write`. Errors: BUS_UNAVAILABLE.
+    """
+    DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.DiscardDeadLettersRequest, _learning_service_pb2.DiscardDeadLettersResponse]
+    """Gives dead letters up; what they carried ends FAILED.
+    Scope `ops.write`.
+    """
+    ReplayFeedbackEvents: _grpc.UnaryUnaryMultiCallable[_learning_service_pb2.ReplayFeedbackEventsRequest, _learning_service_pb2.ReplayFeedbackEventsResponse]
+    """Delivers recorded feedback again from a sequence, to rebuild what a consumer lost. Consumers are
+    idempotent. trainer_svc needs none: it reads all of it before each training.
+    Scope `ops.write`. Errors: BUS_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class LearningServiceAsyncStub(LearningServiceStub):
-    """Asking to learn, and what waits. Served by feedback_svc.
+    """When to learn, what waits, and what got stuck. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetTrainingPolicy: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.GetTrainingPolicyRequest, _learning_service_pb2.GetTrainingPolicyResponse]  # type: ignore[assignment]
+    """Gets an adapter's policy, defaults filled in.
+    Scope `training.read`.
+    """
+    UpdateTrainingPolicy: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.UpdateTrainingPolicyRequest, _learning_service_pb2.UpdateTrainingPolicyResponse]  # type: ignore[assignment]
+    """Changes an adapter's policy; holds from the next lesson on. A repeat answers the present policy.
+    Scope `training.write`. Errors: STALE_ETAG, INVALID_FIELD for a bad schedule.
+    """
     CreateTrainingRequest: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.CreateTrainingRequestRequest, _learning_service_pb2.CreateTrainingRequestResponse]  # type: ignore[assignment]
     """Asks to train now, debounce and cool-down aside. A waiting request of the adapter is returned
     instead of a second one, and so is a running one that covers all there is.
@@ -67,15 +113,65 @@ class LearningServiceAsyncStub(LearningServiceStub):
     """Gets a request.
     Scope `training.read`.
     """
+    ListTrainingRequests: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.ListTrainingRequestsRequest, _learning_service_pb2.ListTrainingRequestsResponse]  # type: ignore[assignment]
+    """Lists requests, newest first.
+    Scope `training.read`.
+    """
+    UpdateTrainingRequest: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.UpdateTrainingRequestRequest, _learning_service_pb2.UpdateTrainingRequestResponse]  # type: ignore[assignment]
+    """Changes the priority of a waiting request.
+    Scope `training.write`. Errors: STATE_CONFLICT.
+    """
+    CancelTrainingRequest: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.CancelTrainingRequestRequest, _learning_service_pb2.CancelTrainingRequestResponse]  # type: ignore[assignment]
+    """Takes a request out of the queue or cancels its job; its lessons wait again. Cancelled already is
+    OK. Answers RUNNING if the trainer has not stopped within 5 s; it will.
+    Scope `training.write`. Errors: STATE_CONFLICT if otherwise final.
+    """
     GetQueueStats: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.GetQueueStatsRequest, _learning_service_pb2.GetQueueStatsResponse]  # type: ignore[assignment]
     """Counts what waits, per adapter and kind of feedback.
     Scope `training.read`.
     """
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.ListDeadLettersRequest, _learning_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists dead letters, newest first.
+    Scope `ops.read`.
+    """
+    ReplayDeadLetters: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.ReplayDeadLettersRequest, _learning_service_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    """Publishes dead letters again with their first message ids, so nothing counts twice.
+    Scope `ops.write`. Errors: BUS_UNAVAILABLE.
+    """
+    DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.DiscardDeadLettersRequest, _learning_service_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
+    """Gives dead letters up; what they carried ends FAILED.
+    Scope `ops.write`.
+    """
+    ReplayFeedbackEvents: _aio.UnaryUnaryMultiCallable[_learning_service_pb2.ReplayFeedbackEventsRequest, _learning_service_pb2.ReplayFeedbackEventsResponse]  # type: ignore[assignment]
+    """Delivers recorded feedback again from a sequence, to rebuild what a consumer lost. Consumers are
+    idempotent. trainer_svc needs none: it reads all of it before each training.
+    Scope `ops.write`. Errors: BUS_UNAVAILABLE.
+    """
 
 class LearningServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Asking to learn, and what waits. Served by feedback_svc.
+    """When to learn, what waits, and what got stuck. Served by feedback_svc.
     Queue numbers are at most 5 s old; everything else reads its own writes.
     """
+
+    @_abc_1.abstractmethod
+    def GetTrainingPolicy(
+        self,
+        request: _learning_service_pb2.GetTrainingPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.GetTrainingPolicyResponse, _abc.Awaitable[_learning_service_pb2.GetTrainingPolicyResponse]]:
+        """Gets an adapter's policy, defaults filled in.
+        Scope `training.read`.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateTrainingPolicy(
+        self,
+        request: _learning_service_pb2.UpdateTrainingPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.UpdateTrainingPolicyResponse, _abc.Awaitable[_learning_service_pb2.UpdateTrainingPolicyResponse]]:
+        """Changes an adapter's policy; holds from the next lesson on. A repeat answers the present policy.
+        Scope `training.write`. Errors: STALE_ETAG, INVALID_FIELD for a bad schedule.
+        """
 
     @_abc_1.abstractmethod
     def CreateTrainingRequest(
@@ -100,6 +196,37 @@ class LearningServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ListTrainingRequests(
+        self,
+        request: _learning_service_pb2.ListTrainingRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.ListTrainingRequestsResponse, _abc.Awaitable[_learning_service_pb2.ListTrainingRequestsResponse]]:
+        """Lists requests, newest first.
+        Scope `training.read`.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateTrainingRequest(
+        self,
+        request: _learning_service_pb2.UpdateTrainingRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.UpdateTrainingRequestResponse, _abc.Awaitable[_learning_service_pb2.UpdateTrainingRequestResponse]]:
+        """Changes the priority of a waiting request.
+        Scope `training.write`. Errors: STATE_CONFLICT.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelTrainingRequest(
+        self,
+        request: _learning_service_pb2.CancelTrainingRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.CancelTrainingRequestResponse, _abc.Awaitable[_learning_service_pb2.CancelTrainingRequestResponse]]:
+        """Takes a request out of the queue or cancels its job; its lessons wait again. Cancelled already is
+        OK. Answers RUNNING if the trainer has not stopped within 5 s; it will.
+        Scope `training.write`. Errors: STATE_CONFLICT if otherwise final.
+        """
+
+    @_abc_1.abstractmethod
     def GetQueueStats(
         self,
         request: _learning_service_pb2.GetQueueStatsRequest,
@@ -107,6 +234,47 @@ class LearningServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_learning_service_pb2.GetQueueStatsResponse, _abc.Awaitable[_learning_service_pb2.GetQueueStatsResponse]]:
         """Counts what waits, per adapter and kind of feedback.
         Scope `training.read`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _learning_service_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_learning_service_pb2.ListDeadLettersResponse]]:
+        """Lists dead letters, newest first.
+        Scope `ops.read`.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetters(
+        self,
+        request: _learning_service_pb2.ReplayDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.ReplayDeadLettersResponse, _abc.Awaitable[_learning_service_pb2.ReplayDeadLettersResponse]]:
+        """Publishes dead letters again with their first message ids, so nothing counts twice.
+        Scope `ops.write`. Errors: BUS_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def DiscardDeadLetters(
+        self,
+        request: _learning_service_pb2.DiscardDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_learning_service_pb2.DiscardDeadLettersResponse]]:
+        """Gives dead letters up; what they carried ends FAILED.
+        Scope `ops.write`.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayFeedbackEvents(
+        self,
+        request: _learning_service_pb2.ReplayFeedbackEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_service_pb2.ReplayFeedbackEventsResponse, _abc.Awaitable[_learning_service_pb2.ReplayFeedbackEventsResponse]]:
+        """Delivers recorded feedback again from a sequence, to rebuild what a consumer lost. Consumers are
+        idempotent. trainer_svc needs none: it reads all of it before each training.
+        Scope `ops.write`. Errors: BUS_UNAVAILABLE.
         """
 
 def add_LearningServiceServicer_to_server(servicer: LearningServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

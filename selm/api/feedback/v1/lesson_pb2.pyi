@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Lesson(_message.Message):
-    """What one accepted correction becomes: first remembered, then known by the weights.
+    """What one correction becomes: first remembered, then known by the weights.
     Folded from events; survives every restart.
     """
 
@@ -40,6 +40,8 @@ class Lesson(_message.Message):
         """In a filter: any."""
         STATE_RECEIVED: Lesson._State.ValueType  # 1
         """Durable, not yet recallable."""
+        STATE_QUARANTINED: Lesson._State.ValueType  # 2
+        """Withheld until a reviewer decides; then RECEIVED or REJECTED."""
         STATE_REMEMBERED: Lesson._State.ValueType  # 3
         """Recallable: the next answer can know it."""
         STATE_QUEUED: Lesson._State.ValueType  # 4
@@ -52,8 +54,12 @@ class Lesson(_message.Message):
         """Its memory is no longer injected; the weights carry it alone."""
         STATE_SUPERSEDED: Lesson._State.ValueType  # 8
         """Final. A newer lesson of the same key took its place; it never trains again."""
+        STATE_REJECTED: Lesson._State.ValueType  # 9
+        """Final. A reviewer said no."""
         STATE_FAILED: Lesson._State.ValueType  # 10
         """Final. It could not be learned; failure says why. Its memory stays if it had one."""
+        STATE_ERASED: Lesson._State.ValueType  # 11
+        """Final. Its user was erased."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """RECEIVED -> REMEMBERED -> QUEUED -> TRAINED -> VERIFIED -> RETIRED is the straight way.
@@ -65,6 +71,8 @@ class Lesson(_message.Message):
     """In a filter: any."""
     STATE_RECEIVED: Lesson.State.ValueType  # 1
     """Durable, not yet recallable."""
+    STATE_QUARANTINED: Lesson.State.ValueType  # 2
+    """Withheld until a reviewer decides; then RECEIVED or REJECTED."""
     STATE_REMEMBERED: Lesson.State.ValueType  # 3
     """Recallable: the next answer can know it."""
     STATE_QUEUED: Lesson.State.ValueType  # 4
@@ -77,8 +85,12 @@ class Lesson(_message.Message):
     """Its memory is no longer injected; the weights carry it alone."""
     STATE_SUPERSEDED: Lesson.State.ValueType  # 8
     """Final. A newer lesson of the same key took its place; it never trains again."""
+    STATE_REJECTED: Lesson.State.ValueType  # 9
+    """Final. A reviewer said no."""
     STATE_FAILED: Lesson.State.ValueType  # 10
     """Final. It could not be learned; failure says why. Its memory stays if it had one."""
+    STATE_ERASED: Lesson.State.ValueType  # 11
+    """Final. Its user was erased."""
 
     NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -118,13 +130,13 @@ class Lesson(_message.Message):
     author: _builtins.str
     """Output only. Principal who taught it."""
     adapter: _builtins.str
-    """Output only. `adapters/{adapter}` that learns it; empty with consent MEMORY_ONLY."""
+    """Output only. `adapters/{adapter}` that learns it; empty while its reach allows none."""
     consent: _feedback_event_pb2.Consent.ValueType
     """Output only. How far it may reach."""
     question: _builtins.str
-    """Output only. What is asked."""
+    """Output only. What is asked, redacted."""
     answer: _builtins.str
-    """Output only. What is to be answered."""
+    """Output only. What is to be answered, redacted."""
     subject_key: _builtins.str
     """Output only. Lessons of one user or share with the same key supersede each other."""
     memory: _builtins.str
@@ -143,7 +155,7 @@ class Lesson(_message.Message):
     """Output only. `lessons/{lesson}` that replaced it."""
     @_builtins.property
     def failure(self) -> _error_reason_pb2.Failure:
-        """Output only. Why FAILED; else why the last try did not make it."""
+        """Output only. Why QUARANTINED, REJECTED or FAILED; else why the last try did not make it."""
 
     @_builtins.property
     def transitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LessonTransition]:

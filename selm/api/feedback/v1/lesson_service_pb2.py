@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from selm.api.feedback.v1 import lesson_pb2 as selm_dot_api_dot_feedback_dot_v1_dot_lesson__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)selm/api/feedback/v1/lesson_service.proto\x12\x14selm.api.feedback.v1\x1a!selm/api/feedback/v1/lesson.proto\" \n\x10GetLessonRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x11GetLessonResponse\x12,\n\x06lesson\x18\x01 \x01(\x0b\x32\x1c.selm.api.feedback.v1.Lesson\"\"\n\x12WatchLessonRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x13WatchLessonResponse\x12,\n\x06lesson\x18\x01 \x01(\x0b\x32\x1c.selm.api.feedback.v1.Lesson2\xdd\x01\n\rLessonService\x12\x61\n\tGetLesson\x12&.selm.api.feedback.v1.GetLessonRequest\x1a\'.selm.api.feedback.v1.GetLessonResponse\"\x03\x90\x02\x01\x12i\n\x0bWatchLesson\x12(.selm.api.feedback.v1.WatchLessonRequest\x1a).selm.api.feedback.v1.WatchLessonResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)selm/api/feedback/v1/lesson_service.proto\x12\x14selm.api.feedback.v1\x1a!selm/api/feedback/v1/lesson.proto\"\x91\x01\n\x0cLessonFilter\x12\x32\n\x06states\x18\x01 \x03(\x0e\x32\".selm.api.feedback.v1.Lesson.State\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x18\n\x10\x61\x64\x61pter_revision\x18\x03 \x01(\t\x12\x0c\n\x04user\x18\x04 \x01(\t\x12\x14\n\x0ctraining_job\x18\x05 \x01(\t\" \n\x10GetLessonRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x11GetLessonResponse\x12,\n\x06lesson\x18\x01 \x01(\x0b\x32\x1c.selm.api.feedback.v1.Lesson\"o\n\x12ListLessonsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x32\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\".selm.api.feedback.v1.LessonFilter\"]\n\x13ListLessonsResponse\x12-\n\x07lessons\x18\x01 \x03(\x0b\x32\x1c.selm.api.feedback.v1.Lesson\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12WatchLessonRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x13WatchLessonResponse\x12,\n\x06lesson\x18\x01 \x01(\x0b\x32\x1c.selm.api.feedback.v1.Lesson2\xc6\x02\n\rLessonService\x12\x61\n\tGetLesson\x12&.selm.api.feedback.v1.GetLessonRequest\x1a\'.selm.api.feedback.v1.GetLessonResponse\"\x03\x90\x02\x01\x12g\n\x0bListLessons\x12(.selm.api.feedback.v1.ListLessonsRequest\x1a).selm.api.feedback.v1.ListLessonsResponse\"\x03\x90\x02\x01\x12i\n\x0bWatchLesson\x12(.selm.api.feedback.v1.WatchLessonRequest\x1a).selm.api.feedback.v1.WatchLessonResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LESSONSERVICE'].methods_by_name['GetLesson']._loaded_options = None
   _globals['_LESSONSERVICE'].methods_by_name['GetLesson']._serialized_options = b'\220\002\001'
+  _globals['_LESSONSERVICE'].methods_by_name['ListLessons']._loaded_options = None
+  _globals['_LESSONSERVICE'].methods_by_name['ListLessons']._serialized_options = b'\220\002\001'
   _globals['_LESSONSERVICE'].methods_by_name['WatchLesson']._loaded_options = None
   _globals['_LESSONSERVICE'].methods_by_name['WatchLesson']._serialized_options = b'\220\002\001'
-  _globals['_GETLESSONREQUEST']._serialized_start=102
-  _globals['_GETLESSONREQUEST']._serialized_end=134
-  _globals['_GETLESSONRESPONSE']._serialized_start=136
-  _globals['_GETLESSONRESPONSE']._serialized_end=201
-  _globals['_WATCHLESSONREQUEST']._serialized_start=203
-  _globals['_WATCHLESSONREQUEST']._serialized_end=237
-  _globals['_WATCHLESSONRESPONSE']._serialized_start=239
-  _globals['_WATCHLESSONRESPONSE']._serialized_end=306
-  _globals['_LESSONSERVICE']._serialized_start=309
-  _globals['_LESSONSERVICE']._serialized_end=530
+  _globals['_LESSONFILTER']._serialized_start=103
+  _globals['_LESSONFILTER']._serialized_end=248
+  _globals['_GETLESSONREQUEST']._serialized_start=250
+  _globals['_GETLESSONREQUEST']._serialized_end=282
+  _globals['_GETLESSONRESPONSE']._serialized_start=284
+  _globals['_GETLESSONRESPONSE']._serialized_end=349
+  _globals['_LISTLESSONSREQUEST']._serialized_start=351
+  _globals['_LISTLESSONSREQUEST']._serialized_end=462
+  _globals['_LISTLESSONSRESPONSE']._serialized_start=464
+  _globals['_LISTLESSONSRESPONSE']._serialized_end=557
+  _globals['_WATCHLESSONREQUEST']._serialized_start=559
+  _globals['_WATCHLESSONREQUEST']._serialized_end=593
+  _globals['_WATCHLESSONRESPONSE']._serialized_start=595
+  _globals['_WATCHLESSONRESPONSE']._serialized_end=662
+  _globals['_LESSONSERVICE']._serialized_start=665
+  _globals['_LESSONSERVICE']._serialized_end=991
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from selm.api.feedback.v1 import lesson_pb2 as _lesson_pb2
 import builtins as _builtins
 import sys
@@ -16,6 +18,46 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class LessonFilter(_message.Message):
+    """Typed conditions on lessons, all of which must hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    ADAPTER_FIELD_NUMBER: _builtins.int
+    ADAPTER_REVISION_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    TRAINING_JOB_FIELD_NUMBER: _builtins.int
+    adapter: _builtins.str
+    """Optional. For this `adapters/{adapter}`."""
+    adapter_revision: _builtins.str
+    """Optional. Held by this revision."""
+    user: _builtins.str
+    """Optional. Of this `users/{user}`."""
+    training_job: _builtins.str
+    """Optional. Of this `trainingJobs/{training_job}`."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_lesson_pb2.Lesson.State.ValueType]:
+        """Optional. Any of these; empty means all."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[_lesson_pb2.Lesson.State.ValueType] | None = ...,
+        adapter: _builtins.str = ...,
+        adapter_revision: _builtins.str = ...,
+        user: _builtins.str = ...,
+        training_job: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_revision", b"adapter_revision", "states", b"states", "training_job", b"training_job", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LessonFilter: _TypeAlias = LessonFilter  # noqa: Y015
 
 @_typing.final
 class GetLessonRequest(_message.Message):
@@ -58,6 +100,62 @@ class GetLessonResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLessonResponse: _TypeAlias = GetLessonResponse  # noqa: Y015
+
+@_typing.final
+class ListLessonsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Optional. At most this many per page; 0 means 50, above 500 means 500, negative is INVALID_FIELD."""
+    page_token: _builtins.str
+    """Optional. `next_page_token` of the previous page of the same query; else CURSOR_INVALID."""
+    @_builtins.property
+    def filter(self) -> Global___LessonFilter:
+        """Optional. Only what matches."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        filter: Global___LessonFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLessonsRequest: _TypeAlias = ListLessonsRequest  # noqa: Y015
+
+@_typing.final
+class ListLessonsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LESSONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Cursor of the next page; empty on the last page."""
+    @_builtins.property
+    def lessons(self) -> _containers.RepeatedCompositeFieldContainer[_lesson_pb2.Lesson]:
+        """Last changed first."""
+
+    def __init__(
+        self,
+        *,
+        lessons: _abc.Iterable[_lesson_pb2.Lesson] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lessons", b"lessons", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLessonsResponse: _TypeAlias = ListLessonsResponse  # noqa: Y015
 
 @_typing.final
 class WatchLessonRequest(_message.Message):

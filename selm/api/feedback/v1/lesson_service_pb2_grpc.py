@@ -42,6 +42,11 @@ class LessonServiceStub(object):
                 request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.GetLessonRequest.SerializeToString,
                 response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.GetLessonResponse.FromString,
                 _registered_method=True)
+        self.ListLessons = channel.unary_unary(
+                '/selm.api.feedback.v1.LessonService/ListLessons',
+                request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.ListLessonsRequest.SerializeToString,
+                response_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.ListLessonsResponse.FromString,
+                _registered_method=True)
         self.WatchLesson = channel.unary_stream(
                 '/selm.api.feedback.v1.LessonService/WatchLesson',
                 request_serializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.WatchLessonRequest.SerializeToString,
@@ -63,6 +68,14 @@ class LessonServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLessons(self, request, context):
+        """Lists lessons, last changed first.
+        Scope `feedback.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchLesson(self, request, context):
         """Streams one lesson: now, then at every step, until it is RETIRED or final.
         Scope as GetLesson. Reconnect at will; the first frame is always the present.
@@ -78,6 +91,11 @@ def add_LessonServiceServicer_to_server(servicer, server):
                     servicer.GetLesson,
                     request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.GetLessonRequest.FromString,
                     response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.GetLessonResponse.SerializeToString,
+            ),
+            'ListLessons': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLessons,
+                    request_deserializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.ListLessonsRequest.FromString,
+                    response_serializer=selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.ListLessonsResponse.SerializeToString,
             ),
             'WatchLesson': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchLesson,
@@ -115,6 +133,33 @@ class LessonService(object):
             '/selm.api.feedback.v1.LessonService/GetLesson',
             selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.GetLessonRequest.SerializeToString,
             selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.GetLessonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLessons(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/selm.api.feedback.v1.LessonService/ListLessons',
+            selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.ListLessonsRequest.SerializeToString,
+            selm_dot_api_dot_feedback_dot_v1_dot_lesson__service__pb2.ListLessonsResponse.FromString,
             options,
             channel_credentials,
             insecure,

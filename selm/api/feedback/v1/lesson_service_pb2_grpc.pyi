@@ -40,6 +40,10 @@ class LessonServiceStub:
     """Gets a lesson with every step so far.
     Scope `feedback.read`, or the author's own with `feedback.write`.
     """
+    ListLessons: _grpc.UnaryUnaryMultiCallable[_lesson_service_pb2.ListLessonsRequest, _lesson_service_pb2.ListLessonsResponse]
+    """Lists lessons, last changed first.
+    Scope `feedback.read`.
+    """
     WatchLesson: _grpc.UnaryStreamMultiCallable[_lesson_service_pb2.WatchLessonRequest, _lesson_service_pb2.WatchLessonResponse]
     """Streams one lesson: now, then at every step, until it is RETIRED or final.
     Scope as GetLesson. Reconnect at will; the first frame is always the present.
@@ -56,6 +60,10 @@ class LessonServiceAsyncStub(LessonServiceStub):
     GetLesson: _aio.UnaryUnaryMultiCallable[_lesson_service_pb2.GetLessonRequest, _lesson_service_pb2.GetLessonResponse]  # type: ignore[assignment]
     """Gets a lesson with every step so far.
     Scope `feedback.read`, or the author's own with `feedback.write`.
+    """
+    ListLessons: _aio.UnaryUnaryMultiCallable[_lesson_service_pb2.ListLessonsRequest, _lesson_service_pb2.ListLessonsResponse]  # type: ignore[assignment]
+    """Lists lessons, last changed first.
+    Scope `feedback.read`.
     """
     WatchLesson: _aio.UnaryStreamMultiCallable[_lesson_service_pb2.WatchLessonRequest, _lesson_service_pb2.WatchLessonResponse]  # type: ignore[assignment]
     """Streams one lesson: now, then at every step, until it is RETIRED or final.
@@ -76,6 +84,16 @@ class LessonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lesson_service_pb2.GetLessonResponse, _abc.Awaitable[_lesson_service_pb2.GetLessonResponse]]:
         """Gets a lesson with every step so far.
         Scope `feedback.read`, or the author's own with `feedback.write`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLessons(
+        self,
+        request: _lesson_service_pb2.ListLessonsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lesson_service_pb2.ListLessonsResponse, _abc.Awaitable[_lesson_service_pb2.ListLessonsResponse]]:
+        """Lists lessons, last changed first.
+        Scope `feedback.read`.
         """
 
     @_abc_1.abstractmethod
