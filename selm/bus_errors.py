@@ -18,6 +18,10 @@ class PullLostError(Exception):
     """Nothing more will come through this pull: bind again, with a new consumer if need be."""
 
 
+class BatchRefusedError(Exception):
+    """Nothing of the batch was stored; its members one by one get each their own answer."""
+
+
 # What a reader survives by binding again. A MaxPayloadError or a bug is not among them.
 LOSSES = (PullLostError, SelmError, nats.errors.Error, asyncio.TimeoutError, OSError)
 

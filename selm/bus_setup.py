@@ -35,6 +35,7 @@ async def ensure_stream(jetstream: Any, spec: StreamSpec) -> None:
         max_msgs_per_subject=spec.max_messages_per_subject or -1,
         duplicate_window=spec.duplicate_window_s,
         allow_direct=True,
+        allow_atomic=spec.has_batches,
     )
     info = await _create_or_update(jetstream, config)
     if info.config.storage != api.StorageType.FILE or info.config.no_ack:

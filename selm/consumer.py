@@ -22,7 +22,7 @@ from selm.delivery import Delivery, delivery_of
 from selm.errors import SelmError
 from selm.log import get_logger
 from selm.nats_connection import NatsConnection
-from selm.pull import Pull
+from selm.pull import PENDING_LOOK_S, Pull
 from selm.tasks import honour_cancellation
 
 _log = get_logger("selm.bus")
@@ -45,6 +45,8 @@ class ConsumerSpec:
     max_deliver: int = 10
     batch: int = 1
     is_in_order: bool = False
+    # Messages that wait for two such spans without a delivery make it bind again.
+    pending_look_s: float = PENDING_LOOK_S
 
 
 class DurableConsumer:
@@ -97,7 +99,11 @@ class DurableConsumer:
 
     async def _deliver(self) -> None:
         async with Pull.open(
-            self._connection, self._spec.stream, self._spec.durable, self._spec.batch
+            self._connection,
+            self._spec.stream,
+            self._spec.durable,
+            self._spec.batch,
+            pending_look_s=self._spec.pending_look_s,
         ) as pull:
             while True:
                 message = await pull.next()

@@ -45,7 +45,8 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] =
     (re.compile(rf"\[(?=/?(?:{_BRACKETS})\])", re.IGNORECASE), lambda found: "[ "),
     # ### Instruction:
     (
-        re.compile(rf"#{{2,}}(?=\s*(?:{_HEADINGS}))", re.IGNORECASE),
+        # Possessive, and never begun in the middle: a long row of signs is read once.
+        re.compile(rf"(?<!#)#{{2,}}+(?=\s*(?:{_HEADINGS}))", re.IGNORECASE),
         lambda found: " ".join(found[0]),
     ),
 )

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from selm.bus_errors import bus_unavailable
 from selm.errors import SelmError
 
 MESSAGE_ID = "Nats-Msg-Id"
@@ -19,6 +20,11 @@ class CaughtUp:
     """Everything stored when the replay began has been delivered; what follows is live."""
 
     last_sequence: int
+
+
+@dataclass(frozen=True)
+class Rewound:
+    """The stream is not the one that was read so far; its history follows from the start."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,23 @@ def delivery_of_stored(message: Any) -> Delivery:
         sequence=message.seq,
         message_type=headers.get(MESSAGE_TYPE, ""),
         payload=message.data or b"",
+        message_id=headers.get(MESSAGE_ID, ""),
+        headers=headers,
+    )
+
+
+def delivery_of_direct(answer: Any) -> Delivery | None:
+    """From the answer to a direct get of JetStream; None if there is no such message."""
+    headers = dict(answer.headers or {})
+    if not answer.data and (status := headers.get("Status")):
+        if status == "404":
+            return None
+        raise bus_unavailable(f"{status} {headers.get('Description', '')}")
+    return Delivery(
+        subject=headers["Nats-Subject"],
+        sequence=int(headers["Nats-Sequence"]),
+        message_type=headers.get(MESSAGE_TYPE, ""),
+        payload=answer.data,
         message_id=headers.get(MESSAGE_ID, ""),
         headers=headers,
     )

@@ -6,7 +6,7 @@ messages. Handlers are `async def`, with `yield` for server streams.
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from selm.layers import Call, Drain, Limits
 
 Layer = Callable[[Call], AbstractAsyncContextManager[None]]
 Behavior = Callable[[Any, Any], Any]
+
+_MAX_METHODS = 1000
 
 
 def build_interceptors(
@@ -54,6 +56,8 @@ class LayeredInterceptor(grpc.aio.ServerInterceptor):
     ) -> None:
         self._around_calls = tuple(around_calls)
         self._around_infrastructure = tuple(around_infrastructure)
+        # By method: the handler of gRPC, and the same inside its layers.
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(
         self,
@@ -63,20 +67,20 @@ class LayeredInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(details)
         if handler is None:
             return None
-        method = details.method.lstrip("/")
-        around = self._around_infrastructure if method.startswith("grpc.") else self._around_calls
-        metadata = {
-            key: value for key, value in details.invocation_metadata if isinstance(value, str)
-        }
+        # Handlers live as long as the server, so each is wrapped once and not at every call.
+        known, wrapped = self._wrapped.get(details.method, (None, None))
+        if known is not handler:
+            method = details.method.lstrip("/")
+            is_ours = not method.startswith("grpc.")
+            around = self._around_calls if is_ours else self._around_infrastructure
+            wrapped = _rebuilt(method, handler, around)
+            # Callers may invent names without end.
+            if len(self._wrapped) < _MAX_METHODS:
+                self._wrapped[details.method] = (handler, wrapped)
+        return wrapped
 
-        def new_call(context: Any) -> Call:
-            is_stream = handler.request_streaming or handler.response_streaming
-            return Call(method, context, metadata, is_stream=is_stream)
 
-        return _rebuilt(handler, around, new_call)
-
-
-def _rebuilt(handler: Any, around: Sequence[Layer], new_call: Callable[[Any], Call]) -> Any:
+def _rebuilt(method: str, handler: Any, around: Sequence[Layer]) -> Any:
     kinds: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
         (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
         (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
@@ -84,55 +88,72 @@ def _rebuilt(handler: Any, around: Sequence[Layer], new_call: Callable[[Any], Ca
         (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
     }
     kind, make = kinds[handler.request_streaming, handler.response_streaming]
-    behavior: Behavior = getattr(handler, kind)
-    wrap = _wrap_stream if handler.response_streaming else _wrap_unary
+    behavior = _checked(method, getattr(handler, kind))
+    body = _streamed(behavior) if handler.response_streaming else behavior
+    is_stream = handler.request_streaming or handler.response_streaming
     deserializer = handler.request_deserializer
     if deserializer is not None and not handler.request_streaming:
         deserializer = _tolerant(deserializer)
-    return make(wrap(behavior, around, new_call), deserializer, handler.response_serializer)
+    wrapped = _surrounded(method, body, around, is_stream=is_stream)
+    return make(wrapped, deserializer, handler.response_serializer)
 
 
-def _wrap_unary(
-    behavior: Behavior, around: Sequence[Layer], new_call: Callable[[Any], Call]
+def _surrounded(
+    method: str, body: Behavior, around: Sequence[Layer], *, is_stream: bool
 ) -> Behavior:
-    async def run(request: Any, context: Any) -> Any:
-        async with AsyncExitStack() as stack:
-            await _enter(stack, around, new_call(context), request, behavior)
-            return await behavior(request, context)
+    async def innermost(call: Call, request: Any) -> Any:
+        if isinstance(request, Malformed):
+            raise InvalidFields([FieldViolation("request", request.description)])
+        return await body(request, call.context)
+
+    run: Behavior = innermost
+    for layer in reversed(around):
+        run = _inside(layer, run)
+
+    async def handle(request: Any, context: Any) -> Any:
+        metadata = {
+            key: value
+            for key, value in context.invocation_metadata() or ()
+            if isinstance(value, str)
+        }
+        return await run(Call(method, context, metadata, is_stream=is_stream), request)
+
+    return handle
+
+
+def _inside(layer: Layer, inner: Callable[[Call, Any], Awaitable[Any]]) -> Behavior:
+    async def run(call: Call, request: Any) -> Any:
+        async with layer(call):
+            return await inner(call, request)
 
     return run
 
 
-def _wrap_stream(
-    behavior: Behavior, around: Sequence[Layer], new_call: Callable[[Any], Call]
-) -> Behavior:
+def _streamed(behavior: Behavior) -> Behavior:
     # Written with context.write, not yielded: a cancellation then arrives here, in this task, and
     # closes the handler's generator at once instead of whenever it is collected.
     async def run(request: Any, context: Any) -> None:
-        async with AsyncExitStack() as stack:
-            await _enter(stack, around, new_call(context), request, behavior)
-            responses: AsyncIterator[Any] = behavior(request, context)
-            async with aclosing(responses):  # type: ignore[type-var]
-                async for response in responses:
-                    await context.write(response)
+        responses: AsyncIterator[Any] = behavior(request, context)
+        async with aclosing(responses):  # type: ignore[type-var]
+            async for response in responses:
+                await context.write(response)
 
     return run
 
 
-async def _enter(
-    stack: AsyncExitStack, around: Sequence[Layer], call: Call, request: Any, behavior: Behavior
-) -> None:
-    for layer in around:
-        await stack.enter_async_context(layer(call))
-    if isinstance(request, Malformed):
-        raise InvalidFields([FieldViolation("request", request.description)])
+def _checked(method: str, behavior: Behavior) -> Behavior:
     # Generated base classes refuse with plain functions that gRPC would run on a thread.
-    if not (inspect.iscoroutinefunction(behavior) or inspect.isasyncgenfunction(behavior)):
+    if inspect.iscoroutinefunction(behavior) or inspect.isasyncgenfunction(behavior):
+        return behavior
+
+    def refuse(request: Any, context: Any) -> Any:
         raise SelmError(
             "NOT_IMPLEMENTED",
-            f"{call.method} is not implemented by this server",
-            metadata={"method": call.method},
+            f"{method} is not implemented by this server",
+            metadata={"method": method},
         )
+
+    return refuse
 
 
 def _tolerant(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

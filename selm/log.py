@@ -3,10 +3,12 @@
 JSON unless a person watches. Secrets are dropped by key, and no value can forge a second line.
 """
 
+import json
 import logging
 import re
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TextIO
 
 import structlog
@@ -43,19 +45,22 @@ def configure_logging(service: str, settings: SharedSettings, stream: TextIO = s
         structlog.processors.format_exc_info,
         redact,
     ]
+    renderers = _renderers(is_console, stream)
+    handler = logging.StreamHandler(stream)
+    lines = _Lines(handler)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # Not through logging: its records and formatters would cost more than the line itself.
+        processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_renderers(is_console, stream),
+                *renderers,
             ],
         )
     )
@@ -65,6 +70,28 @@ def configure_logging(service: str, settings: SharedSettings, stream: TextIO = s
     logging.captureWarnings(True)
 
 
+class _Lines:
+    """Writes finished lines to the stream of a handler, under its lock.
+
+    A log that cannot be written must not fail the call that it tells of.
+    """
+
+    def __init__(self, handler: "logging.StreamHandler[TextIO]") -> None:
+        self._handler = handler
+
+    def msg(self, line: str) -> None:
+        self._handler.acquire()
+        try:
+            self._handler.stream.write(line + "\n")
+            self._handler.stream.flush()
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._handler.release()
+
+    debug = info = warning = error = critical = exception = fatal = log = msg
+
+
 def _renderers(is_console: bool, stream: TextIO) -> list[Processor]:
     if is_console:
         console = structlog.dev.ConsoleRenderer(
@@ -72,7 +99,15 @@ def _renderers(is_console: bool, stream: TextIO) -> list[Processor]:
         )
         return [escape_controls, console]
     # JSON needs no escaping of ours: its strings hold no raw control character.
-    return [_leading_first, structlog.processors.JSONRenderer(default=str)]
+    return [_leading_first, _as_json]
+
+
+# Made once: json.dumps would make one for each line.
+_JSON = json.JSONEncoder(default=str)
+
+
+def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    return _JSON.encode(event)
 
 
 def _leading_first(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -103,10 +138,20 @@ def _redacted(key: object, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_redacted("", item) for item in value]
     if isinstance(value, str):
-        return _BEARER.sub(rf"\1 {REDACTED}", _URL_USER.sub(REDACTED, value))
+        return _redacted_text(value)
     return value
 
 
+def _redacted_text(text: str) -> str:
+    # A search is cheaper than a substitution, and most lines have nothing to hide.
+    if "@" in text:
+        text = _URL_USER.sub(REDACTED, text)
+    if _BEARER.search(text):
+        text = _BEARER.sub(rf"\1 {REDACTED}", text)
+    return text
+
+
+@lru_cache(maxsize=1024)
 def _is_secret(key: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(key)]
     # `token` ends the name of a credential; input_tokens and token_accuracy are measures.

@@ -12,7 +12,7 @@ from threading import Thread
 from time import monotonic
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import Gauge, Histogram, make_wsgi_app
+from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
 
 DURATION_BUCKETS = tuple(0.01 * 2**power for power in range(14))
 TOKEN_BUCKETS = tuple(float(4**power) for power in range(14))
@@ -26,6 +26,17 @@ RPC_SECONDS = Histogram(
     "RPCs by how long they took; streams until their end.",
     ["service", "method", "code"],
     buckets=DURATION_BUCKETS,
+)
+CONSUMER_STALLED = Counter(
+    "selm_nats_consumer_stalled_total",
+    "Times that messages waited and none was delivered, so that a reader bound again.",
+    ["stream"],
+)
+BATCH_MESSAGES = Histogram(
+    "selm_nats_batch_messages",
+    "Messages that one publish stored together.",
+    ["stream"],
+    buckets=tuple(float(2**power) for power in range(11)),
 )
 RPC_IN_FLIGHT = Gauge("selm_rpc_in_flight", "RPCs running now, streams included.", ["service"])
 

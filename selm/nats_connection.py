@@ -4,7 +4,8 @@ Knows nothing of streams. A service starts while the broker is down and is told 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +20,7 @@ from selm.tasks import end_tasks
 _log = get_logger("selm.bus")
 
 _RECONNECT_WAIT_S = 0.5
+_FIRST_WAIT_S = 0.1
 _DRAIN_TIMEOUT_S = 5.0
 
 
@@ -95,9 +97,12 @@ class NatsConnection:
             "password": password.get_secret_value() if password else None,
             # NOTE: the default of 60 attempts would close the connection for good.
             "max_reconnect_attempts": -1,
-            "reconnect_time_wait": _RECONNECT_WAIT_S,
+            # Between attempts to connect for the first time; after that _next_attempt decides.
+            "reconnect_time_wait": _jittered(_RECONNECT_WAIT_S),
+            "reconnect_to_server_handler": _next_attempt,
             "connect_timeout": 2,
-            "ping_interval": 10,
+            # A connection that died without a word is given up after 9 s at the latest.
+            "ping_interval": 3,
             "max_outstanding_pings": 2,
             "drain_timeout": _DRAIN_TIMEOUT_S,
             "error_cb": self._on_error,
@@ -142,3 +147,14 @@ class NatsConnection:
             # nats-py asserts that a client it closes was once asked to connect.
             if self.epoch or self._client.is_connecting or self._client.is_reconnecting:
                 await self._client.close()
+
+
+def _next_attempt(servers: Sequence[Any], _: object) -> tuple[Any, float]:
+    """Which server to try next and after how long, so that clients do not come back all at once."""
+    server = random.choice(servers)  # noqa: S311 - no secret
+    # A connection that was merely cut is back soon; a broker that is away is asked less often.
+    return server, _jittered(_RECONNECT_WAIT_S if server.reconnects else _FIRST_WAIT_S)
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - no secret

@@ -23,14 +23,20 @@ class NatsServerOptions:
     data_dir: Path
     port: int
     monitor_port: int
+    # Anything else loses acknowledged messages with the power; tests show that it is noticed.
+    sync_interval: str = "always"
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
     @property
+    def monitor_url(self) -> str:
+        return f"http://127.0.0.1:{self.monitor_port}"
+
+    @property
     def health_url(self) -> str:
-        return f"http://127.0.0.1:{self.monitor_port}/healthz?js-enabled-only=true"
+        return f"{self.monitor_url}/healthz?js-enabled-only=true"
 
 
 def find_binary() -> Path:
@@ -117,6 +123,6 @@ max_payload: 8MB
 jetstream {{
   store_dir: "{store_dir}"
   # Every acknowledged write is on disk. The default syncs every two minutes.
-  sync_interval: always
+  sync_interval: {options.sync_interval}
 }}
 """

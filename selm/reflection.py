@@ -1,6 +1,7 @@
 """Server reflection v1 and v1alpha: one implementation, since the two speak the same messages."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import cache
 from typing import Any
 
 import grpc
@@ -20,6 +21,9 @@ def handlers(service_names: Callable[[], Iterable[str]]) -> tuple[grpc.GenericRp
     async def answer(requests: Any, context: Any) -> AsyncIterator[Any]:
         servicer = aio.ReflectionServicer(service_names())
         async for response in servicer.ServerReflectionInfo(requests, context):
+            if response.HasField("file_descriptor_response"):
+                files = response.file_descriptor_response.file_descriptor_proto
+                files[:] = map(_with_json_names, files)
             yield response
 
     method = grpc.stream_stream_rpc_method_handler(
@@ -31,6 +35,29 @@ def handlers(service_names: Callable[[], Iterable[str]]) -> tuple[grpc.GenericRp
         grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method})
         for name in (V1, V1ALPHA)
     )
+
+
+@cache
+def _with_json_names(file: bytes) -> bytes:
+    """The descriptor with the JSON name of each field, which Python leaves out.
+
+    Without them grpcurl prints `consistency_token` where every other ProtoJSON writer says
+    `consistencyToken`.
+    """
+    described = descriptor_pb2.FileDescriptorProto.FromString(file)
+    messages = list(described.message_type)
+    while messages:
+        message = messages.pop()
+        messages += message.nested_type
+        for described_field in message.field:
+            described_field.json_name = _json_name(described_field.name)
+    return described.SerializeToString()
+
+
+def _json_name(name: str) -> str:
+    """As protoc makes it: every underscore goes, and what follows one is a capital."""
+    first, *others = name.split("_")
+    return first + "".join(other[:1].upper() + other[1:] for other in others)
 
 
 def _describe_v1() -> None:

@@ -5,8 +5,9 @@ sequence that was delivered, so nothing is skipped and nothing comes twice.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import nats.js.errors
@@ -14,7 +15,7 @@ from nats.js import api
 
 from selm.bus_errors import LOSSES, PullLostError
 from selm.bus_setup import ensure_known
-from selm.delivery import CaughtUp
+from selm.delivery import CaughtUp, Rewound
 from selm.log import get_logger
 from selm.nats_connection import NatsConnection
 from selm.pull import Pull
@@ -24,6 +25,8 @@ _log = get_logger("selm.bus")
 _RETRY_S = 0.5
 # The server forgets a reader that has not asked for this long; it then simply comes back.
 _INACTIVE_S = 60.0
+# The client rounds times to microseconds, in two ways.
+_SAME_TIME = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class ReplayRequest:
     subjects: tuple[str, ...]
     is_last_per_subject: bool = False
     is_headers_only: bool = False
+    # Yields Rewound where the broker came back without what it had stored.
+    tells_rewind: bool = False
+    # The newest sequence that the reader heard of by other ways: a shorter stream is not its own.
+    known: Callable[[], int] = lambda: 0
     batch: int = 256
 
 
@@ -56,17 +63,18 @@ class _Cursor:
     def __init__(self, request: ReplayRequest) -> None:
         self._request = request
         self._is_caught_up = False
+        self._created: object = None
+        # When the broker stored the message at `last`.
+        self._last_time: datetime | None = None
         self.last = 0
 
     async def read(self, connection: NatsConnection) -> AsyncIterator[Any]:
         jetstream = connection.jetstream()
-        await self._rewind_if_stream_is_new(jetstream)
+        if await self._rewind_if_stream_is_new(jetstream) and self._request.tells_rewind:
+            self._is_caught_up = False
+            yield Rewound()
         config = reader_config(self._request, self.last)
-        try:
-            info = await jetstream.add_consumer(self._request.stream, config=config)
-        except nats.js.errors.NotFoundError:
-            await ensure_known(jetstream, self._request.stream)
-            raise
+        info = await jetstream.add_consumer(self._request.stream, config=config)
         num_pending = info.num_pending
         next_in_consumer = 1
         async with Pull.open(
@@ -87,17 +95,44 @@ class _Cursor:
                     raise PullLostError(f"gap before delivery {metadata.sequence.consumer}")
                 next_in_consumer += 1
                 num_pending = metadata.num_pending
-                self.last = metadata.sequence.stream
+                self.last, self._last_time = metadata.sequence.stream, metadata.timestamp
                 yield message
 
-    async def _rewind_if_stream_is_new(self, jetstream: Any) -> None:
-        if self.last == 0:
-            return
-        state = (await jetstream.stream_info(self._request.stream)).state
-        if state.last_seq < self.last:
-            # The broker lost its disk: waiting for the old sequence would be silent deafness.
-            _log.error("stream_rewound", stream=self._request.stream, after=self.last)
-            self.last = 0
+    async def _rewind_if_stream_is_new(self, jetstream: Any) -> bool:
+        """Whether all has to be read again: another stream stands under the name by now."""
+        # Asked before the broker is: what is acknowledged meanwhile may be missing in its answer.
+        newest = max(self.last, self._request.known())
+        info = await self._stream_info(jetstream)
+        before, self._created = self._created, info.created
+        if before is None:
+            return False
+        is_as_long = before == info.created and info.state.last_seq >= newest
+        if is_as_long and await self._holds_what_was_read(jetstream):
+            return False
+        # The broker lost its disk: waiting for the old sequence would be silent deafness.
+        _log.critical("stream_rewound", stream=self._request.stream, after=self.last)
+        self.last, self._last_time = 0, None
+        return True
+
+    async def _holds_what_was_read(self, jetstream: Any) -> bool:
+        """Whether the last message that was read stands in its place, or was removed since.
+
+        A backup that was written on by others may be as long as what was lost.
+        """
+        if self._last_time is None:
+            return True
+        try:
+            found = await jetstream.get_msg(self._request.stream, seq=self.last, direct=True)
+        except nats.js.errors.NotFoundError:
+            return True
+        return bool(abs(found.time - self._last_time) < _SAME_TIME)
+
+    async def _stream_info(self, jetstream: Any) -> Any:
+        try:
+            return await jetstream.stream_info(self._request.stream)
+        except nats.js.errors.NotFoundError:
+            await ensure_known(jetstream, self._request.stream)
+            raise
 
 
 def reader_config(request: ReplayRequest, after_sequence: int) -> Any:

@@ -47,6 +47,8 @@ class SharedSettings(BaseSettings):
     nats_url: str = "nats://127.0.0.1:4222"
     nats_user: str | None = None
     nats_password: SecretStr | None = None
+    # The broker's HTTP monitor, e.g. http://127.0.0.1:8222: asked whether it syncs every write.
+    nats_monitor_url: str | None = Field(default=None, pattern=r"^https?://")
     # Everything a process writes on this machine; relative to the working directory.
     data_dir: Path = Path(".selm")
     # `nats://artifacts` (object store of the bus) or `file:///folder`.

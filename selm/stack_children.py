@@ -13,7 +13,6 @@ from selm.nats_server import NatsServerOptions
 from selm.settings import SERVICES
 from selm.stack_options import UpOptions
 from selm.supervisor import ChildSpec
-from selm.testing import free_port
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,7 +21,7 @@ def child_specs(options: UpOptions) -> list[ChildSpec]:
     """In the order of their start; they stop in the reverse order."""
     environment = options.child_environment()
     data_dir = options.data_dir.resolve()
-    nats = NatsServerOptions(data_dir / "nats", options.nats_port, free_port())
+    nats = NatsServerOptions(data_dir / "nats", options.nats_port, options.nats_monitor_port)
     milvus = MilvusServerOptions(data_dir / "milvus", options.milvus_port)
     servers = [
         ChildSpec(

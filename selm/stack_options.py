@@ -16,6 +16,7 @@ from selm.settings import ENV_FILE, SERVICES
 from selm.testing import free_port
 
 NATS_URL = "SELM_NATS_URL"
+NATS_MONITOR_URL = "SELM_NATS_MONITOR_URL"
 MILVUS_URI = "SELM_MEMORY_MILVUS_URI"
 DATA_DIR = "SELM_DATA_DIR"
 
@@ -33,6 +34,7 @@ class UpOptions:
 
     data_dir: Path = Path(".selm")
     nats_port: int = 4222
+    nats_monitor_port: int = field(default_factory=free_port)
     milvus_port: int = 19530
     ports: Mapping[str, int] = field(default_factory=lambda: dict(_DEFAULT_PORTS))
     metrics_ports: Mapping[str, int] = field(default_factory=lambda: dict(_DEFAULT_METRICS_PORTS))
@@ -49,6 +51,9 @@ class UpOptions:
         return cls(
             data_dir=Path(values.get(DATA_DIR, ".selm")),
             nats_port=_loopback_port(NATS_URL, values, "nats://127.0.0.1:4222"),
+            nats_monitor_port=_loopback_port(
+                NATS_MONITOR_URL, values, f"http://127.0.0.1:{free_port()}"
+            ),
             milvus_port=_loopback_port(MILVUS_URI, values, "http://127.0.0.1:19530"),
             ports=dict(_service_ports(values, "PORT", _DEFAULT_PORTS)),
             metrics_ports=dict(_service_ports(values, "METRICS_PORT", _DEFAULT_METRICS_PORTS)),
@@ -71,6 +76,7 @@ class UpOptions:
             "PYTHONPATH": os.pathsep.join(python_path),
             "PYTHONUNBUFFERED": "1",
             NATS_URL: f"nats://127.0.0.1:{self.nats_port}",
+            NATS_MONITOR_URL: f"http://127.0.0.1:{self.nats_monitor_port}",
             MILVUS_URI: f"http://127.0.0.1:{self.milvus_port}",
             DATA_DIR: str(self.data_dir.resolve()),
         }
@@ -93,6 +99,7 @@ class UpOptions:
 
     def _ports_and_settings(self) -> Iterator[tuple[str, str, int]]:
         yield NATS_URL, "nats://127.0.0.1:{port}", self.nats_port
+        yield NATS_MONITOR_URL, "http://127.0.0.1:{port}", self.nats_monitor_port
         yield MILVUS_URI, "http://127.0.0.1:{port}", self.milvus_port
         for service in SERVICES:
             yield f"SELM_{service.upper()}_PORT", "{port}", self.ports[service]

@@ -29,6 +29,8 @@ class StreamSpec:
     duplicate_window_s: float = 120.0
     # "new" refuses a write when full, so nothing acknowledged is ever discarded silently.
     discard: Discard = "new"
+    # Takes atomic batches, which selm.group_commit stores with one sync to disk.
+    has_batches: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class BucketSpec:
     history: int = 1
 
 
+FEEDBACK_ERASED_PREFIX = "selm.feedback.erased"
+
 GENERATIONS = StreamSpec(
     "GENERATIONS",
     ("selm.generation.finished.>",),
@@ -46,9 +50,16 @@ GENERATIONS = StreamSpec(
     max_age_s=30 * _DAY_S,
     discard="old",
 )
-FEEDBACK = StreamSpec("FEEDBACK", ("selm.feedback.created.>",), duplicate_window_s=3600.0)
-LESSONS = StreamSpec("LESSONS", ("selm.lesson.>",), duplicate_window_s=3600.0)
+FEEDBACK = StreamSpec(
+    "FEEDBACK",
+    ("selm.feedback.created.>", f"{FEEDBACK_ERASED_PREFIX}.>"),
+    duplicate_window_s=3600.0,
+    has_batches=True,
+)
+LESSONS = StreamSpec("LESSONS", ("selm.lesson.>",), duplicate_window_s=3600.0, has_batches=True)
 TRAINING = StreamSpec("TRAINING", ("selm.training.requested.>",), retention="work_queue")
+# The durable consumer of all trainers; feedback_svc asks it what has been handed out.
+TRAINERS = "trainer_train"
 ADAPTERS = StreamSpec(
     "ADAPTERS", ("selm.adapter.aliased.>",), max_messages_per_subject=1, discard="old"
 )
@@ -59,9 +70,19 @@ JOBS = StreamSpec(
     "JOBS", ("selm.training_job.updated.>",), max_messages_per_subject=1, discard="old"
 )
 DEAD_LETTERS = StreamSpec("DEAD_LETTERS", ("selm.dead_letter.created.>",))
+# Stored messages that a consumer shall handle once more, beside their stream and by the same rules.
+REDELIVERIES = StreamSpec("REDELIVERIES", ("selm.redelivery.requested.>",), retention="work_queue")
 # Never purged: what was deleted stays deleted, whatever backup a store is restored from.
 TOMBSTONES = StreamSpec(
     "TOMBSTONES", ("selm.memory.deleted.>",), max_messages_per_subject=1, discard="old"
+)
+
+# Kept for ever, the present truth per subject: who is to be forgotten, how far each service is.
+ERASURES = StreamSpec(
+    "ERASURES",
+    ("selm.erasure.requested.>", "selm.erasure.confirmed.>"),
+    max_messages_per_subject=1,
+    discard="old",
 )
 
 STREAMS: tuple[StreamSpec, ...] = (
@@ -73,7 +94,9 @@ STREAMS: tuple[StreamSpec, ...] = (
     ROLLOUTS,
     JOBS,
     DEAD_LETTERS,
+    REDELIVERIES,
     TOMBSTONES,
+    ERASURES,
 )
 
 BUCKETS: tuple[BucketSpec, ...] = (
@@ -82,8 +105,18 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec("jobs", history=8),
     BucketSpec("evaluations"),
     BucketSpec("datasets"),
+    # What no revision may hold any more, and which ones do; see trainer_svc.registry.taints.
+    BucketSpec("taints"),
     BucketSpec("request_ids"),
     BucketSpec("reembed_jobs", history=4),
+    # What was set about who gives feedback, and what a reviewer chose where they disagree.
+    BucketSpec("authors", history=4),
+    BucketSpec("conflicts", history=4),
+    BucketSpec("training_policies", history=4),
+    # Requests that trainers shall stop working on.
+    BucketSpec("training_cancellations"),
+    # What people decided about dead letters.
+    BucketSpec("dead_letters"),
 )
 
 ARTIFACTS_BUCKET = "artifacts"
@@ -130,6 +163,10 @@ def feedback_created(tenant: str, user: str) -> str:
     return _join("selm.feedback.created", tenant, user_hash(user))
 
 
+def feedback_erased(tenant: str) -> str:
+    return _join(FEEDBACK_ERASED_PREFIX, tenant)
+
+
 def lesson_advanced(state: str, tenant: str, lesson_id: str) -> str:
     """`state` is the lesson state in lower case, e.g. `remembered`."""
     return _join("selm.lesson", state, tenant, lesson_id)
@@ -155,8 +192,21 @@ def memory_deleted(tenant: str, memory_id: str) -> str:
     return _join("selm.memory.deleted", tenant, memory_id)
 
 
+def erasure_requested(tenant: str, erasure_id: str) -> str:
+    return _join("selm.erasure.requested", tenant, erasure_id)
+
+
+def erasure_confirmed(tenant: str, erasure_id: str, service: str) -> str:
+    return _join("selm.erasure.confirmed", tenant, erasure_id, service)
+
+
 def dead_letter_created(tenant: str, dead_letter_id: str) -> str:
     return _join("selm.dead_letter.created", tenant, dead_letter_id)
+
+
+def redelivery_requested(tenant: str, durable: str) -> str:
+    """For one durable consumer; the tenant stands fourth as everywhere."""
+    return _join("selm.redelivery.requested", tenant, durable)
 
 
 def any_of(prefix: str) -> str:

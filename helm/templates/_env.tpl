@@ -15,6 +15,9 @@
 - {name: {{ printf "SELM_%s_HOST" (upper .name) }}, value: "0.0.0.0"}
 - {name: SELM_ALLOW_INSECURE, value: {{ $values.settings.allowInsecure | quote }}}
 - {name: SELM_NATS_URL, value: {{ include "selm.natsUrl" .root | quote }}}
+{{- if not $values.nats.url }}
+- {name: SELM_NATS_MONITOR_URL, value: "http://{{ include "selm.fullname" .root }}-nats:8222"}
+{{- end }}
 - {name: SELM_ARTIFACTS_URI, value: {{ $values.settings.artifactsUri | quote }}}
 - {name: SELM_DATA_DIR, value: /var/lib/selm}
 - {name: SELM_LOG_LEVEL, value: {{ $values.settings.logLevel }}}

@@ -1,5 +1,6 @@
 """Promises of the chart: it renders, fits real clusters, is restricted, refuses the impossible."""
 
+import asyncio
 import json
 import subprocess
 import sysconfig
@@ -15,7 +16,9 @@ import yaml
 from feedback_svc.settings import FeedbackSettings
 from inference_svc.settings import InferenceSettings
 from memory_svc.settings import MemorySettings
+from selm.durability import check_sync
 from selm.settings import SERVICES, SharedSettings, check_environment
+from selm.testing import eventually, free_port
 from tests.chart.renderers import CHART, ROOT, Renderer, RenderError, find_renderer, load_manifests
 from trainer_svc.settings import TrainerSettings
 
@@ -224,6 +227,45 @@ def test_nats_takes_its_configuration(defaults: list[dict[str, Any]], tmp_path: 
 
     assert done.returncode == 0, done.stderr
     assert "sync_interval: always" in text
+
+
+async def test_nats_of_the_chart_says_that_it_syncs(
+    defaults: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """T-13: started with the rendered file, its monitor tells what the services ask it."""
+    text = named(defaults, "ConfigMap", "-nats")["data"]["nats-server.conf"]
+    port, monitor_port = free_port(), free_port()
+    text = text.replace("/data", str(tmp_path / "data"))
+    text = text.replace("http_port: 8222", f"http_port: {monitor_port}")
+    text = text.replace("port: 4222", f"port: {port}")
+    file = tmp_path / "nats-server.conf"
+    file.write_text(text)
+    binary = Path(sysconfig.get_path("scripts")) / "nats-server"
+    server = await asyncio.create_subprocess_exec(
+        binary, "-c", file, stderr=asyncio.subprocess.DEVNULL
+    )
+
+    async def passes() -> bool:
+        return (await check_sync(f"http://127.0.0.1:{monitor_port}")).passed
+
+    try:
+        await eventually(passes)
+    finally:
+        server.kill()
+        await server.wait()
+
+
+def test_services_know_the_monitor_of_the_bundled_nats_only(
+    helm: Renderer, defaults: list[dict[str, Any]]
+) -> None:
+    """With it they tell whether an acknowledged write is on disk; another's may be closed."""
+    values = yaml.safe_load((CHART / "ci" / "external-values.yaml").read_text())
+    external = load_manifests(helm.render(values))
+    bundled = {e["name"]: e for e in service_container(defaults, "feedback")["env"]}
+    own = {e["name"] for e in service_container(external, "feedback")["env"]}
+
+    assert bundled["SELM_NATS_MONITOR_URL"]["value"].endswith("-nats:8222")
+    assert "SELM_NATS_MONITOR_URL" not in own
 
 
 def test_own_nats_and_milvus_replace_the_bundled_ones(helm: Renderer) -> None:

@@ -1,17 +1,22 @@
 """Durable consumers on a real broker: retries, outages, dead letters, crashes, stalls."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from prometheus_client import REGISTRY
 
 from selm import streams
 from selm.bus import Bus, Delivery
 from selm.errors import SelmError
 from selm.nats_server import NatsServer
 from selm.testing import eventually
+
+_LABELS = {"stream": "FEEDBACK"}
 
 Handler = Callable[[Delivery], Awaitable[None]]
 
@@ -256,3 +261,49 @@ async def test_a_consumer_deleted_by_an_operator_is_bound_again(bus: Bus, tenant
             return "b" in {text for text, _ in recorder.seen}
 
         await eventually(has_b)
+
+
+def _num_stalls() -> float:
+    return float(REGISTRY.get_sample_value("selm_nats_consumer_stalled_total", _LABELS) or 0)
+
+
+async def _pause(bus: Bus, tenant: str, until: datetime) -> None:
+    subject = f"$JS.API.CONSUMER.PAUSE.FEEDBACK.d-{tenant}"
+    request = json.dumps({"pause_until": until.isoformat()}).encode()
+    reply = await bus.connection.client.request(subject, request, timeout=5)
+    assert "error" not in json.loads(reply.data)
+
+
+async def test_a_consumer_that_delivers_nothing_is_noticed_and_bound_again(
+    bus: Bus, tenant: str
+) -> None:
+    """Heartbeats come, messages wait, none is delivered: counted, bound again, nothing lost."""
+    recorder = Recorder()
+
+    async def is_noticed_twice() -> bool:
+        return _num_stalls() >= before + 2
+
+    with consuming(bus, tenant, recorder, pending_look_s=0.5):
+        await _publish(bus, tenant, "a")
+        await eventually(recorder.has(1))
+        before = _num_stalls()
+        await _pause(bus, tenant, datetime.now(UTC) + timedelta(minutes=5))
+        await _publish(bus, tenant, "b", "c")
+        await eventually(is_noticed_twice)
+        assert len(recorder.seen) == 1
+        await _pause(bus, tenant, datetime.now(UTC) - timedelta(seconds=1))
+        await eventually(recorder.has(3))
+
+    assert recorder.seen == [("a", 1), ("b", 1), ("c", 1)]
+
+
+async def test_waiting_for_an_acknowledgement_is_no_stall(bus: Bus, tenant: str) -> None:
+    """In order, one message given back for a while keeps the others waiting, as it must."""
+    recorder = Recorder(RuntimeError("first"), RuntimeError("second"), RuntimeError("third"))
+    before = _num_stalls()
+    await _publish(bus, tenant, "a", "b")
+    with consuming(bus, tenant, recorder, is_in_order=True, pending_look_s=0.2):
+        await eventually(recorder.has(5))
+
+    assert [text for text, _ in recorder.seen] == ["a", "a", "a", "a", "b"]
+    assert _num_stalls() == before
