@@ -7,29 +7,43 @@ from datetime import UTC, datetime
 from typing import Any
 
 from selm import names
+from selm.api.error.v1.error_reason_pb2 import ErrorReason
 from selm.api.event.v1.feedback_event_pb2 import FeedbackEventCreated, LessonAdvanced
 from selm.api.feedback.v1.feedback_event_pb2 import FeedbackEvent
 from selm.api.feedback.v1.lesson_pb2 import Lesson, LessonTransition
 from selm.lessons import Consent, LessonRecord, LessonState, LessonStep
 from selm.questions import subject_key
 
+_STATES = {
+    FeedbackEvent.STATE_ACCEPTED: LessonState.RECEIVED,
+    FeedbackEvent.STATE_QUARANTINED: LessonState.QUARANTINED,
+    FeedbackEvent.STATE_IN_REVIEW: LessonState.QUARANTINED,
+    FeedbackEvent.STATE_REJECTED: LessonState.REJECTED,
+}
+
 
 def lesson_of(tenant: str, sequence: int, message: FeedbackEventCreated) -> LessonRecord | None:
-    """The lesson that a recorded event teaches, as RECEIVED; None if it is no correction."""
+    """The lesson of a recorded or decided event as of then; None if it is no correction.
+
+    `sequence` is where the message was read. A decided event keeps the place of its first message,
+    so that what was approved late is no newer than what was said since.
+    """
     event = message.feedback_event
-    if event.WhichOneof("signal") != "correction" or event.state != FeedbackEvent.STATE_ACCEPTED:
+    state = _STATES.get(event.state)
+    if event.WhichOneof("signal") != "correction" or state is None:
         return None
     consent = Consent(event.consent or Consent.MEMORY_ONLY)
+    reach = Consent(event.reach or consent)
     create_time = datetime_of(event.create_time)
     return LessonRecord(
         tenant=tenant,
         name=event.lesson,
         feedback_event=event.name,
-        sequence=sequence,
+        sequence=event.sequence or sequence,
         generation=event.generation,
         user=event.user,
         author=event.author,
-        adapter=event.adapter if consent >= Consent.SHARED_ADAPTER else "",
+        adapter=event.adapter if reach >= Consent.SHARED_ADAPTER else "",
         consent=consent,
         question=event.correction.question,
         answer=event.correction.text,
@@ -37,8 +51,22 @@ def lesson_of(tenant: str, sequence: int, message: FeedbackEventCreated) -> Less
         paraphrases=tuple(event.correction.paraphrases),
         subject_key=subject_key(event.correction.question),
         create_time=create_time,
-        update_time=create_time,
+        update_time=datetime_of(message.event_time) if message.decision_count else create_time,
+        state=state,
+        failure=_why(message),
+        num_decisions=message.decision_count,
     )
+
+
+def _why(message: FeedbackEventCreated) -> str:
+    """Why an event is withheld or turned down, else who let it in; for people."""
+    failure = message.feedback_event.failure
+    if failure.reason:
+        name = ErrorReason.Name(failure.reason).removeprefix("ERROR_REASON_")
+        return f"{name}: {failure.message}"
+    if not message.decider:
+        return ""
+    return f"let in by {message.decider}" + (f": {message.reason}" if message.reason else "")
 
 
 def step_of(message: LessonAdvanced) -> LessonStep | None:

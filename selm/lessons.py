@@ -18,13 +18,16 @@ class LessonState(StrEnum):
     """RECEIVED -> REMEMBERED -> QUEUED -> TRAINED -> VERIFIED -> RETIRED is the straight way."""
 
     RECEIVED = "RECEIVED"
+    QUARANTINED = "QUARANTINED"
     REMEMBERED = "REMEMBERED"
     QUEUED = "QUEUED"
     TRAINED = "TRAINED"
     VERIFIED = "VERIFIED"
     RETIRED = "RETIRED"
     SUPERSEDED = "SUPERSEDED"
+    REJECTED = "REJECTED"
     FAILED = "FAILED"
+    ERASED = "ERASED"
 
 
 class Consent(IntEnum):
@@ -36,14 +39,15 @@ class Consent(IntEnum):
 
 
 _S = LessonState
-FINAL = frozenset({_S.SUPERSEDED, _S.FAILED})
+FINAL = frozenset({_S.SUPERSEDED, _S.REJECTED, _S.FAILED, _S.ERASED})
 # The weights carry it, or nothing ever will: a watcher has seen all there is.
 SETTLED = FINAL | {_S.RETIRED}
 _IN_WEIGHTS = frozenset({_S.TRAINED, _S.VERIFIED, _S.RETIRED})
-_ANYTIME = FINAL
+_ANYTIME = frozenset({_S.SUPERSEDED, _S.FAILED})
 
 # Steps by state. RECEIVED and REMEMBERED may skip QUEUED: a job learns every live lesson, also one
-# that came after its request. REMEMBERED out of QUEUED or the weights is a step back.
+# that came after its request. REMEMBERED out of QUEUED or the weights is a step back. What is
+# withheld waits for a decision, which comes with the event itself: see `decided`.
 _ALLOWED: dict[LessonState, frozenset[LessonState]] = {
     _S.RECEIVED: frozenset({_S.REMEMBERED, _S.QUEUED, _S.TRAINED}) | _ANYTIME,
     _S.REMEMBERED: frozenset({_S.QUEUED, _S.TRAINED}) | _ANYTIME,
@@ -51,8 +55,8 @@ _ALLOWED: dict[LessonState, frozenset[LessonState]] = {
     _S.TRAINED: frozenset({_S.TRAINED, _S.VERIFIED, _S.QUEUED, _S.REMEMBERED}) | _ANYTIME,
     _S.VERIFIED: frozenset({_S.RETIRED, _S.REMEMBERED}) | _ANYTIME,
     _S.RETIRED: frozenset({_S.REMEMBERED}) | _ANYTIME,
-    _S.SUPERSEDED: frozenset(),
-    _S.FAILED: frozenset(),
+    _S.QUARANTINED: _ANYTIME,
+    **{state: frozenset() for state in FINAL},
 }
 
 
@@ -98,8 +102,10 @@ class LessonRecord:
     evaluation: str = ""
     adapter_revision: str = ""
     superseded_by: str = ""
-    # Why it FAILED, else why the last try did not make it.
+    # Why it is QUARANTINED, REJECTED or FAILED, else why the last try did not make it.
     failure: str = ""
+    # Decisions on the event that teaches it; each may change what it teaches.
+    num_decisions: int = 0
     transitions: tuple[LessonStep, ...] = ()
 
     @property
@@ -111,15 +117,74 @@ class LessonRecord:
         return self.state in SETTLED
 
     @property
+    def is_live(self) -> bool:
+        """It counts: neither ended nor withheld."""
+        return not self.is_final and self.state is not _S.QUARANTINED
+
+    @property
     def may_train(self) -> bool:
         """Its consent covers an adapter of the tenant."""
         return bool(self.adapter) and self.consent >= Consent.SHARED_ADAPTER
 
 
 def received(record: LessonRecord) -> LessonRecord:
-    """The record with its first step written down."""
-    first = LessonStep(_S.RECEIVED, "feedback_svc", record.feedback_event, "", record.create_time)
-    return replace(record, state=_S.RECEIVED, transitions=(first,))
+    """The record with its first step written down, and that it is withheld if it is."""
+    event = record.feedback_event
+    steps: tuple[LessonStep, ...] = (
+        LessonStep(_S.RECEIVED, "feedback_svc", event, "", record.create_time),
+    )
+    if record.state is not _S.RECEIVED:
+        steps += (_own_step(record),)
+    return replace(record, transitions=steps)
+
+
+def decided(known: LessonRecord, news: LessonRecord) -> LessonRecord:
+    """The record after a decision on its event: let in, turned down, amended, or shared."""
+    if known.is_final:
+        return replace(known, num_decisions=news.num_decisions)
+    after = replace(
+        known,
+        adapter=news.adapter,
+        consent=news.consent,
+        question=news.question,
+        answer=news.answer,
+        paraphrases=news.paraphrases,
+        subject_key=news.subject_key,
+        num_decisions=news.num_decisions,
+        update_time=news.update_time,
+    )
+    if known.state is not _S.QUARANTINED or news.state is _S.QUARANTINED:
+        return after
+    return replace(
+        after,
+        state=news.state,
+        failure=news.failure if news.state is _S.REJECTED else "",
+        transitions=_append(known.transitions, _own_step(news)),
+    )
+
+
+def erased(record: LessonRecord, time: datetime) -> LessonRecord:
+    """The record with everything of its user gone, and never to change again."""
+    step = LessonStep(_S.ERASED, "feedback_svc", record.feedback_event, "", time)
+    return replace(
+        record,
+        state=_S.ERASED,
+        user="",
+        question="",
+        answer="",
+        given_answer="",
+        paraphrases=(),
+        subject_key="",
+        memory="",
+        update_time=time,
+        transitions=_append(record.transitions, step),
+    )
+
+
+def _own_step(record: LessonRecord) -> LessonStep:
+    return LessonStep(
+        record.state, "feedback_svc", record.feedback_event, record.failure, record.update_time
+    )
 
 
 def advance(record: LessonRecord, step: LessonStep) -> LessonRecord:
@@ -145,7 +210,7 @@ def live_lessons(records: Iterable[LessonRecord], adapter: str) -> list[LessonRe
     """What the adapter is to know: the newest lesson of each subject key, by age."""
     newest: dict[str, LessonRecord] = {}
     for record in sorted(records, key=lambda record: record.sequence):
-        if record.adapter == adapter and record.may_train and not record.is_final:
+        if record.adapter == adapter and record.may_train and record.is_live:
             newest.pop(record.subject_key, None)
             newest[record.subject_key] = record
     return list(newest.values())
@@ -162,14 +227,25 @@ class LessonFold:
     _early: dict[tuple[str, str], list[LessonStep]] = field(default_factory=dict)
 
     def receive(self, record: LessonRecord) -> LessonRecord | None:
-        """Adds a lesson; None if it was known: an event counts once however often it comes."""
+        """Adds a lesson, or a decision on it; None if that is known: it counts once."""
         key = (record.tenant, record.name)
-        if key in self._records:
+        known = self._records.get(key)
+        if known is None:
+            lesson = received(record)
+            for step in self._early.pop(key, []):
+                lesson = advance(lesson, step)
+        elif record.num_decisions > known.num_decisions:
+            lesson = decided(known, record)
+        else:
             return None
-        lesson = received(record)
-        for step in self._early.pop(key, []):
-            lesson = advance(lesson, step)
         self._records[key] = lesson
+        return lesson
+
+    def erase(self, record: LessonRecord, time: datetime) -> LessonRecord:
+        """Forgets what a lesson said; `record` stands in for one that is not known any more."""
+        key = (record.tenant, record.name)
+        self._early.pop(key, None)
+        lesson = self._records[key] = erased(self._records.get(key, record), time)
         return lesson
 
     def step(self, tenant: str, lesson: str, step: LessonStep) -> LessonRecord | None:

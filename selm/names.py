@@ -10,6 +10,7 @@ REVISION = "adapters/{adapter}/revisions/{revision}"
 # A revision, or an alias read in its place.
 REVISION_OR_ALIAS = "adapters/{adapter}/revisions/{revision_or_alias}"
 ALIAS = "adapters/{adapter}/aliases/{alias}"
+TRAINING_POLICY = "adapters/{adapter}/trainingPolicy"
 LESSON = "lessons/{lesson}"
 USER = "users/{user}"
 CONVERSATION = "conversations/{conversation}"
@@ -19,10 +20,14 @@ TRAINING_REQUEST = "trainingRequests/{training_request}"
 TRAINING_JOB = "trainingJobs/{training_job}"
 EVALUATION = "evaluations/{evaluation}"
 DATASET = "datasets/{dataset}"
+ERASURE = "erasures/{erasure}"
 REEMBED_JOB = "reembedJobs/{reembed_job}"
 MODEL = "models/{model}"
 REPLICA = "replicas/{replica}"
 DEAD_LETTER = "deadLetters/{dead_letter}"
+REVIEW_ITEM = "reviewItems/{review_item}"
+CONFLICT = "conflicts/{conflict}"
+AUTHOR = "authors/{author}"
 
 ANONYMOUS_USER = "users/anonymous"
 # Of a request that is about all users of the tenant; it owns nothing.
@@ -40,6 +45,7 @@ _ID_RULES = {
     "revision_or_alias": rf"(?:{_REVISION_ID}|{_ALIAS_ID})",
     "user": r"[A-Za-z0-9._@-]{1,128}",
     "conversation": r"[A-Za-z0-9._@-]{1,128}",
+    "author": r"[A-Za-z0-9._@-]{1,128}",
     "model": r"[a-z0-9][a-z0-9._-]{0,127}",
     "replica": r"[A-Za-z0-9._-]{1,128}",
 }
@@ -132,9 +138,31 @@ def dataset_name(dataset: str) -> str:
     return format_name(DATASET, dataset)
 
 
+def erasure_name(erasure: str) -> str:
+    return format_name(ERASURE, erasure)
+
+
 def model_name(model: str) -> str:
     return format_name(MODEL, model)
 
 
 def replica_name(replica: str) -> str:
     return format_name(REPLICA, replica)
+
+
+def review_item_name(feedback_event: str) -> str:
+    """An item has the id of the event that it is about."""
+    return format_name(REVIEW_ITEM, feedback_event)
+
+
+def conflict_name(conflict: str) -> str:
+    return format_name(CONFLICT, conflict)
+
+
+def author_name(author: str) -> str:
+    return format_name(AUTHOR, author)
+
+
+def training_policy_name(adapter: str) -> str:
+    """The policy of `adapters/{adapter}`, which has one."""
+    return f"{adapter}/trainingPolicy"
