@@ -5,49 +5,95 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from feedback_svc.erasure.rebuild import LearnAnew
+from feedback_svc.erasure.room import ErasureRoom, Neighbours
 from feedback_svc.events import Codec
-from feedback_svc.service import FeedbackService, LearningService, LessonService
+from feedback_svc.intake.intake import Intake
+from feedback_svc.intake.rules import SafetyRules
+from feedback_svc.memory_count import open_memory_count
+from feedback_svc.reading.changes import Changes
+from feedback_svc.reading.reader import Reader
+from feedback_svc.render.export import render_line
+from feedback_svc.review import room as review
+from feedback_svc.review.room import AuthorsRoom, ReviewRoom
+from feedback_svc.service import FeedbackService
+from feedback_svc.service_erasure import ErasureService
+from feedback_svc.service_learning import LearningService
+from feedback_svc.service_lessons import LessonService
+from feedback_svc.service_review import ReviewService
 from feedback_svc.settings import FeedbackSettings
 from feedback_svc.stream.jetstream import EventStream
 from feedback_svc.stream.journal import Journal
-from feedback_svc.stream.learner import Learner
-from feedback_svc.stream.ledger import Ledger
 from feedback_svc.stream.recorder import Recorder
-from feedback_svc.stream.request_store import BUCKET
-from feedback_svc.stream.requests import RequestBook
 from feedback_svc.stream.views import LessonViews
+from feedback_svc.training.room import TrainingBooks, TrainingRoom
+from selm import streams
 from selm.api.feedback.v1 import (
     feedback_service_pb2_grpc,
     learning_service_pb2_grpc,
     lesson_service_pb2_grpc,
+    review_service_pb2_grpc,
 )
+from selm.api.ops.v1 import erasure_service_pb2_grpc
 from selm.app import App, Servicer
 from selm.bus import Bus
 from selm.checks import CheckResult
+from selm.durability import critical_sync_checks, sync_checks
+from selm.group_commit import GroupCommitter
 from selm.tasks import end_tasks
+
+
+class _NoDatasets:
+    """Placeholder until the datasets' room is there."""
+
+    async def erase(self, tenant: str, event_names: Any) -> int:
+        return 0
 
 
 @asynccontextmanager
 async def build(settings: FeedbackSettings) -> AsyncIterator[App]:
     """Serves at once; is ready when the streams exist and were read to their end."""
-    codec = Codec()
-    async with Bus.open(settings.shared, "feedback_svc") as bus:
-        stream = EventStream(bus, codec, settings.bus_timeout_s)
+    codec, is_sync_required = Codec(), settings.require_sync_always
+    async with (
+        Bus.open(settings.shared, "feedback_svc") as bus,
+        open_memory_count(settings.shared.memory_target) as memories,
+    ):
+        committer = GroupCommitter(bus, streams.FEEDBACK.name, timeout_s=settings.bus_timeout_s)
+        stream = EventStream(bus, codec, committer, settings.bus_timeout_s)
         journal = Journal(stream, codec, settings.bus_timeout_s)
-        requests = RequestBook(bus.kv(BUCKET), codec)
-        ledger = Ledger(bus.kv(BUCKET), settings.bus_timeout_s)
-        recorder = Recorder(stream, journal, ledger, settings.consent, settings.generation_wait_s)
-        learner = Learner(stream, journal, requests, ledger, settings.policy)
-        work = [*journal.followers(bus), *requests.followers(bus)]
-        work.append(learner.run(settings.policy_interval_s))
+        books = TrainingBooks(bus, codec, stream, settings.policy, settings.bus_timeout_s)
+        policies, people = books.policies, AuthorsRoom(bus, settings.bus_timeout_s)
+        rules = SafetyRules(settings.redaction, settings.max_authors_alike, settings.flood_window_s)
+        intake = Intake(rules, policies, people.authors, codec.redacted)
+        recorder = Recorder(stream, journal, intake, policies, settings.generation_wait_s)
+        changes = Changes()
+        journal.event_book.listen(changes.hear)
+        reader = Reader(journal, stream, changes, render_line)
+        training = TrainingRoom(bus, codec, stream, journal, books, settings.bus_timeout_s)
+        work = [committer.run(), *journal.followers(bus)]
+        work += training.followers(settings.policy_interval_s)
+        needs = review.Neighbours(
+            stream, journal, books.ledger, policies, lambda text: rules.clean(text).text
+        )
+        reviews = ReviewRoom(people, needs)
+        work += [*people.followers(), *reviews.followers(settings.policy_interval_s)]
+        neighbours = Neighbours(memories, _NoDatasets(), LearnAnew(training.desk))
+        erasures = ErasureRoom(bus, codec, journal, neighbours, settings.bus_timeout_s)
+        work += erasures.followers()
         async with _running(bus, work):
             yield App(
-                servicers=_servicers(recorder, LessonViews(journal, requests), learner),
+                servicers=(
+                    *_servicers(recorder, reader, LessonViews(journal, books.requests), training),
+                    _erasure_servicer(erasures),
+                    _review_servicer(reviews),
+                ),
                 checks={
                     "nats": lambda: _check_bus(bus),
-                    "replay": lambda: _check_replay(journal, requests),
+                    "replay": lambda: _check_replay(journal, books, people),
+                    **sync_checks(settings.shared.nats_monitor_url, is_required=is_sync_required),
                 },
-                critical=frozenset({"nats", "replay"}),
+                critical=frozenset({"nats", "replay"})
+                | critical_sync_checks(is_required=is_sync_required),
             )
 
 
@@ -73,14 +119,14 @@ async def _after(first: asyncio.Task[None], then: Coroutine[Any, Any, None]) -> 
 
 
 def _servicers(
-    recorder: Recorder, lessons: LessonViews, learner: Learner
+    recorder: Recorder, reader: Reader, lessons: LessonViews, training: TrainingRoom
 ) -> tuple[Servicer, Servicer, Servicer]:
     area = "selm.api.feedback.v1"
     return (
         Servicer(
             f"{area}.FeedbackService",
             feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server,
-            FeedbackService(recorder),
+            FeedbackService(recorder, reader),
         ),
         Servicer(
             f"{area}.LessonService",
@@ -90,8 +136,24 @@ def _servicers(
         Servicer(
             f"{area}.LearningService",
             learning_service_pb2_grpc.add_LearningServiceServicer_to_server,
-            LearningService(learner),
+            LearningService(training.desk, training.policy_desk, training.letter_desk),
         ),
+    )
+
+
+def _erasure_servicer(room: ErasureRoom) -> Servicer:
+    return Servicer(
+        "selm.api.ops.v1.ErasureService",
+        erasure_service_pb2_grpc.add_ErasureServiceServicer_to_server,
+        ErasureService(room.office),
+    )
+
+
+def _review_servicer(room: ReviewRoom) -> Servicer:
+    return Servicer(
+        "selm.api.feedback.v1.ReviewService",
+        review_service_pb2_grpc.add_ReviewServiceServicer_to_server,
+        ReviewService(room.items, room.conflicts, room.authors),
     )
 
 
@@ -101,7 +163,7 @@ async def _check_bus(bus: Bus) -> CheckResult:
     return CheckResult(False, "NATS does not answer", "BUS_UNAVAILABLE")
 
 
-async def _check_replay(journal: Journal, requests: RequestBook) -> CheckResult:
-    if journal.is_ready and requests.is_ready:
+async def _check_replay(journal: Journal, books: TrainingBooks, people: AuthorsRoom) -> CheckResult:
+    if journal.is_ready and books.is_ready and people.is_ready:
         return CheckResult(True, "streams were read to their end")
     return CheckResult(False, "streams are being read", "STARTING")

@@ -1,64 +1,54 @@
-"""The nouns of feedback and the rules that make an event of a request; stdlib and selm words only.
+"""The nouns of feedback; stdlib and selm words only. What makes an event of a draft is `composing`.
 
-Knows no protobuf, broker or gRPC. The ports at the end are what the back room `stream` fulfils.
+Knows no protobuf, broker or gRPC. The ports at the end are what the back rooms fulfil.
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Protocol
 
-from selm import names
-from selm.errors import FieldViolation, InvalidFields, SelmError
+from feedback_svc.signals import Kind, Signal
 from selm.lessons import Consent, LessonStep
-from selm.questions import normalise
 
 SERVICE = "feedback_svc"
 # What a memory's question may have: every correction becomes one.
 MAX_QUESTION_BYTES = 4096
 
 
-class Kind(IntEnum):
-    """Which signal an event carries."""
+class EventState(IntEnum):
+    """What was decided about an event; numbers of the contract."""
 
-    THUMBS = 1
-    RATING = 2
-    CORRECTION = 3
+    ACCEPTED = 1
+    QUARANTINED = 2
+    IN_REVIEW = 3
+    REJECTED = 4
+    ERASED = 5
 
-
-class Thumbs(IntEnum):
-    """Approval or disapproval."""
-
-    UP = 1
-    DOWN = 2
-
-
-@dataclass(frozen=True)
-class Rating:
-    """A number from 0 to max_value."""
-
-    value: float
-    max_value: float
+    @property
+    def is_withheld(self) -> bool:
+        return self in {EventState.QUARANTINED, EventState.IN_REVIEW}
 
 
 @dataclass(frozen=True)
-class Correction:
-    """What should have been answered."""
+class Failure:
+    """Why something did not end well; `reason` is a published error reason."""
 
-    text: str
-    question: str = ""
-    paraphrases: tuple[str, ...] = ()
+    reason: str
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    retryable: bool = False
+    time: datetime | None = None
 
 
-Signal = Thumbs | Rating | Correction
+@dataclass(frozen=True)
+class Finding:
+    """One thing the screen found. `kind` is one of the contract's names, e.g. "CREDENTIAL"."""
 
-
-def kind_of(signal: Signal) -> Kind:
-    if isinstance(signal, Correction):
-        return Kind.CORRECTION
-    return Kind.RATING if isinstance(signal, Rating) else Kind.THUMBS
+    kind: str
+    field: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -86,16 +76,23 @@ class GenerationRecord:
 
 @dataclass(frozen=True)
 class Draft:
-    """One validated request to record a signal."""
+    """One validated request to record a signal: about a generation or a conversation."""
 
-    generation: str
     signal: Signal
+    generation: str = ""
+    conversation: str = ""
     exchange: Exchange | None = None
     user: str = ""
     adapter: str = ""
     consent: Consent | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     event_time: datetime | None = None
+    # Fingerprint of all the caller said: the same again is a repeat, or a duplicate.
+    digest: str = ""
+
+    @property
+    def target(self) -> str:
+        return self.generation or self.conversation
 
 
 @dataclass(frozen=True)
@@ -107,13 +104,35 @@ class RequestKey:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """Who let an event count, or not, and why; `quorum` where its authors did."""
+
+    decider: str
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a decision makes of an event; what is None stays as it is."""
+
+    decision: Decision
+    state: EventState | None = None
+    signal: Signal | None = None
+    reach: Consent | None = None
+    # Why it is turned down; an event that is let in has none.
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FeedbackRecord:
     """An event as recorded. Its exchange stays in the stream; memory holds only what is served."""
 
     tenant: str
     name: str
-    generation: str
     signal: Signal
+    generation: str
+    conversation: str
     user: str
     adapter: str
     consent: Consent
@@ -123,78 +142,57 @@ class FeedbackRecord:
     lesson: str
     event_time: datetime
     create_time: datetime
-    # Position in stream FEEDBACK; 0 until the broker gave one.
+    # Position in stream FEEDBACK; 0 until the broker gave one. Decisions leave it as it is.
     sequence: int = 0
+    state: EventState = EventState.ACCEPTED
+    findings: tuple[Finding, ...] = ()
+    num_redactions: int = 0
+    # Why it was withheld or rejected.
+    failure: Failure | None = None
+    # How far it reaches now; its consent, or less while too few authors agree.
+    reach: Consent = Consent.MEMORY_ONLY
+    num_decisions: int = 0
+    decision: Decision | None = None
+    # What was sent, if a reviewer amended it.
+    original: Signal | None = None
+    # Whether it was ever withheld, and so is an item of the reviewers.
+    was_withheld: bool = False
+    digest: str = ""
+
+    @property
+    def target(self) -> str:
+        return self.generation or self.conversation
 
 
-def event_id(tenant: str, request_id: str) -> str:
-    """The same request gives the same id, in every process and after every crash."""
-    if not request_id:
-        return names.new_id()
-    return _digest(tenant, "feedback_event", request_id)
+@dataclass(frozen=True)
+class Erased:
+    """What is left of a purged event: enough to tell a repeat of it."""
+
+    name: str
+    digest: str
+    lesson: str
+    author: str
+    target: str
 
 
-def lesson_id(event: str) -> str:
-    """The lesson that a feedback event becomes."""
-    return _digest("lesson", event)
+@dataclass(frozen=True)
+class EventFilter:
+    """Conditions on events, all of which must hold; empty ones hold for all."""
 
-
-def compose(
-    tenant: str,
-    author: str,
-    event: str,
-    draft: Draft,
-    generation: GenerationRecord,
-    default_consent: Consent,
-    now: datetime,
-) -> tuple[FeedbackRecord, Exchange]:
-    """The event that a draft becomes, defaults filled in from the generation it is about."""
-    exchange = generation.exchange or draft.exchange
-    if exchange is None:
-        raise SelmError(
-            "GENERATION_NOT_STORED",
-            f"the text of {draft.generation} was not stored: send the exchange with the feedback",
-            metadata={"generation": draft.generation},
-        )
-    signal = _completed(draft.signal, exchange)
-    is_lesson = isinstance(signal, Correction)
-    record = FeedbackRecord(
-        tenant=tenant,
-        name=names.feedback_event_name(event),
-        generation=draft.generation,
-        signal=signal,
-        user=draft.user or generation.user or names.ANONYMOUS_USER,
-        adapter=draft.adapter or generation.adapter or names.DEFAULT_ADAPTER,
-        consent=draft.consent or default_consent,
-        labels=draft.labels,
-        author=author,
-        adapter_revision=generation.adapter_revision,
-        lesson=names.lesson_name(lesson_id(event)) if is_lesson else "",
-        event_time=draft.event_time or now,
-        create_time=now,
-    )
-    return record, exchange
-
-
-def _completed(signal: Signal, exchange: Exchange) -> Signal:
-    """A correction with the question it answers; refused if it teaches nothing."""
-    if not isinstance(signal, Correction):
-        return signal
-    question = signal.question or exchange.question
-    field_name = "feedback_event.correction.question"
-    if not question.strip():
-        raise InvalidFields([FieldViolation(field_name, "required: the input has no user message")])
-    if len(question.encode()) > MAX_QUESTION_BYTES:
-        # Taken from the input, which may be a whole document; wire.py has bounded a given one.
-        advice = f"the input's is over {MAX_QUESTION_BYTES} bytes: give a shorter question here"
-        raise InvalidFields([FieldViolation(field_name, advice)])
-    if normalise(signal.text) == normalise(exchange.answer):
-        raise SelmError(
-            "FEEDBACK_WITHOUT_CHANGE",
-            "the correction equals the answer that was given",
-            metadata={"signal": "correction"},
-        )
-    return Correction(signal.text, question, signal.paraphrases)
+    kinds: frozenset[Kind] = frozenset()
+    # Empty means all but ERASED.
+    states: frozenset[EventState] = frozenset()
+    generation: str = ""
+    conversation: str = ""
+    adapter: str = ""
+    adapter_revision: str = ""
+    user: str = ""
+    author: str = ""
+    min_consent: Consent | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    first_sequence: int = 0
+    # 0 means the newest.
+    last_sequence: int = 0
 
 
 class Recorder(Protocol):
@@ -208,13 +206,51 @@ class Recorder(Protocol):
 
 
 @dataclass(frozen=True)
+class ExportedEvent:
+    """An event with its exchange, as one line of an export. `line` is JSON without line break."""
+
+    sequence: int
+    line: str
+
+
+@dataclass(frozen=True)
+class EventNews:
+    """An event after it was recorded or decided on; a watch goes on behind `position`."""
+
+    record: FeedbackRecord
+    position: int
+
+
+class EventReader(Protocol):
+    """Lists and streams what was recorded."""
+
+    async def newest(self, tenant: str) -> int:
+        """Sequence of the newest acknowledged event; 0 if there is none."""
+        ...
+
+    async def list(
+        self, tenant: str, wanted: EventFilter, before: tuple[int, str] | None, limit: int
+    ) -> Sequence[FeedbackRecord]:
+        """Newest first, those before a sequence and name."""
+        ...
+
+    def watch(
+        self, tenant: str, wanted: EventFilter, after: int | None
+    ) -> AsyncGenerator[EventNews, None]:
+        """Changes behind a position; None starts at the present, or at `wanted.first_sequence`."""
+        ...
+
+    def export(
+        self, tenant: str, wanted: EventFilter, after: int, until: int
+    ) -> AsyncGenerator[ExportedEvent, None]:
+        """Oldest first, of the sequences behind `after` up to `until`."""
+        ...
+
+
+@dataclass(frozen=True)
 class StepNews:
     """A step of a lesson as read from the bus."""
 
     tenant: str
     lesson: str
     step: LessonStep
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -3,15 +3,16 @@
 Knows no protobuf, broker or gRPC. The ports at the end are what the back room `stream` fulfils.
 """
 
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
-from feedback_svc.core import Kind, RequestKey
+from feedback_svc.core import Failure, RequestKey
+from feedback_svc.signals import Kind
 from selm import names
-from selm.lessons import LessonRecord
+from selm.lessons import Consent, LessonRecord, LessonState
 
 POLICY_REQUESTER = "policy"
 
@@ -22,6 +23,8 @@ class Trigger(IntEnum):
     MANUAL = 1
     COUNT = 2
     AGE = 3
+    SCHEDULE = 4
+    ERASURE = 7
 
 
 class RequestState(StrEnum):
@@ -39,15 +42,15 @@ class RequestState(StrEnum):
         return self in {RequestState.WAITING, RequestState.RUNNING}
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a request did not end well; `reason` is a published error reason."""
+class Stage(StrEnum):
+    """How far a request is on its way to the trainers. NEW: not all lessons told; READY: waits for
+    its turn; RELEASING and RECALLING: a step that a crash leaves to be finished."""
 
-    reason: str
-    message: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    retryable: bool = False
-    time: datetime | None = None
+    NEW = "NEW"
+    READY = "READY"
+    RELEASING = "RELEASING"
+    RELEASED = "RELEASED"
+    RECALLING = "RECALLING"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class TrainingWish:
     adapter: str
     from_base: bool = False
     reason: str = ""
+    priority: int = 0
+    trigger: Trigger = Trigger.MANUAL
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,27 @@ class TrainingRequest:
     create_time: datetime
     from_base: bool = False
     reason: str = ""
-    # False until the work queue acknowledged it; the learner finishes what a crash left behind.
-    announced: bool = False
+    priority: int = 0
+    # Somebody asked by hand for what waited by itself: the daily budget does not hold it back.
+    is_urged: bool = False
+    stage: Stage = Stage.NEW
+    # Place in the work queue while RELEASED or RECALLING; 0 if unknown.
+    sequence: int = 0
+    num_releases: int = 0
+    # Principal who wants it cancelled; it may still end otherwise.
+    canceller: str = ""
+    # Set where no trainer ever saw it: how it ended, and when.
+    outcome: RequestState | None = None
+    outcome_time: datetime | None = None
 
     @property
     def name(self) -> str:
         return names.training_request_name(self.request_id)
+
+    @property
+    def is_automatic(self) -> bool:
+        """Subject to the daily budget."""
+        return self.requester == POLICY_REQUESTER and not self.is_urged
 
 
 @dataclass(frozen=True)
@@ -93,17 +113,9 @@ class JobNews:
     evaluation: str
     failure: Failure | None
     update_time: datetime
-
-
-@dataclass(frozen=True)
-class DeadLetterNews:
-    """A message that a consumer gave up on. `request` is set if it was a training request."""
-
-    tenant: str
-    stream: str
-    adapter: str
-    request: str
-    failure: Failure
+    adapter: str = ""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -115,17 +127,59 @@ class RequestView:
     update_time: datetime
     job: JobNews | None = None
     failure: Failure | None = None
+    # Why it waits although its turn has come; empty if nothing holds it.
+    held_by: str = ""
 
 
 @dataclass(frozen=True)
-class PolicySettings:
-    """When an adapter learns by itself; see settings.py for units and bounds."""
+class TrainingPolicy:
+    """When and from what an adapter learns; see the contract for units and bounds."""
 
     paused: bool = False
     min_lessons: int = 8
+    # What the contract calls max_lesson_age; 0 is off.
     idle_s: float = 60.0
+    # Five-field cron in UTC; empty is off.
+    schedule: str = ""
     debounce_s: float = 5.0
     cooldown_s: float = 30.0
+    # Training time per UTC day; None is unlimited.
+    daily_budget_s: float | None = None
+    review_required: bool = False
+    quorum_authors: int = 1
+    # 0 means 1, or 0.05 for a shared adapter once it has 20 authors.
+    max_author_share: float = 0.0
+    default_consent: Consent = Consent.SHARED_ADAPTER
+    # Empty until it was changed for the first time.
+    etag: str = ""
+    update_time: datetime | None = None
+
+
+@dataclass(frozen=True)
+class PolicyChange:
+    """New values of fields; None takes the deployment's default back. Fields as in the policy."""
+
+    adapter: str
+    fields: Mapping[str, Any]
+    etag: str = ""
+
+
+class Policies(Protocol):
+    """The policies in force; answers at once, from what it has heard."""
+
+    def policy_of(self, tenant: str, adapter: str) -> TrainingPolicy: ...
+
+
+class PolicyDesk(Protocol):
+    """Shows and changes policies."""
+
+    async def get(self, tenant: str, adapter: str) -> TrainingPolicy: ...
+
+    async def change(
+        self, tenant: str, change: PolicyChange, key: RequestKey | None
+    ) -> TrainingPolicy:
+        """STALE_ETAG if the policy changed since its etag was read."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -146,12 +200,37 @@ class QueueNumbers:
 LessonView = tuple[LessonRecord, JobNews | None]
 
 
+@dataclass(frozen=True)
+class LessonFilter:
+    """Conditions on lessons, all of which must hold; empty ones hold for all."""
+
+    states: frozenset[LessonState] = frozenset()
+    adapter: str = ""
+    adapter_revision: str = ""
+    user: str = ""
+    training_job: str = ""
+
+
 class Lessons(Protocol):
     """Serves lessons as they are now and as they change."""
 
     async def get(self, tenant: str, name: str) -> LessonView: ...
 
+    async def list(
+        self, tenant: str, wanted: LessonFilter, before: tuple[datetime, str] | None, limit: int
+    ) -> list[LessonView]:
+        """Last changed first, those before a time and name."""
+        ...
+
     def watch(self, tenant: str, name: str) -> AsyncGenerator[LessonView, None]: ...
+
+
+@dataclass(frozen=True)
+class RequestFilter:
+    """Conditions on requests; empty ones hold for all."""
+
+    adapter: str = ""
+    states: frozenset[RequestState] = frozenset()
 
 
 class Learning(Protocol):
@@ -163,4 +242,20 @@ class Learning(Protocol):
 
     async def get(self, tenant: str, name: str) -> RequestView: ...
 
-    async def stats(self, tenant: str, adapter: str) -> list[QueueNumbers]: ...
+    async def list(
+        self, tenant: str, wanted: RequestFilter, before: tuple[datetime, str] | None, limit: int
+    ) -> Sequence[RequestView]:
+        """Newest first, those before a time and name."""
+        ...
+
+    async def prioritise(
+        self, tenant: str, name: str, priority: int | None, key: RequestKey | None
+    ) -> RequestView:
+        """Change the priority; None leaves it."""
+        ...
+
+    async def cancel(
+        self, tenant: str, who: str, name: str, key: RequestKey | None
+    ) -> RequestView: ...
+
+    async def stats(self, tenant: str, adapter: str) -> Sequence[QueueNumbers]: ...

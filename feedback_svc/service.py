@@ -1,87 +1,78 @@
-"""The gRPC servicers: parse, call, render. No logic, no broker."""
+"""The servicer of feedback: parse, call, render. No logic, no broker."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from feedback_svc import core, learning, wire
-from feedback_svc.render import render_event, render_lesson, render_request, render_stats
-from selm import consistency, names
-from selm.api.feedback.v1 import (
-    feedback_service_pb2,
-    feedback_service_pb2_grpc,
-    learning_service_pb2,
-    learning_service_pb2_grpc,
-    lesson_service_pb2,
-    lesson_service_pb2_grpc,
-)
+from feedback_svc import core
+from feedback_svc.batches import Batches
+from feedback_svc.render.batch import render_batch
+from feedback_svc.render.events import render_event
+from feedback_svc.render.pages import fitting
+from feedback_svc.wire.batch import parse_batch
+from feedback_svc.wire.checks import parse_name
+from feedback_svc.wire.create import parse_create
+from feedback_svc.wire.lists import parse_export_events, parse_list_events, parse_watch_events
+from selm import consistency, names, streams
+from selm.api.feedback.v1 import feedback_service_pb2 as pb
+from selm.api.feedback.v1 import feedback_service_pb2_grpc
 from selm.auth import current_principal
-
-FEEDBACK_STREAM = "FEEDBACK"
 
 
 class FeedbackService(feedback_service_pb2_grpc.FeedbackServiceServicer):
     """The record of what users say about answers."""
 
-    def __init__(self, recorder: core.Recorder) -> None:
+    def __init__(self, recorder: core.Recorder, reader: core.EventReader) -> None:
         self._recorder = recorder
+        self._batches = Batches(recorder)
+        self._reader = reader
 
     async def CreateFeedbackEvent(self, request: Any, context: Any) -> Any:
-        draft, key = wire.parse_create(request, datetime.now(UTC))
+        draft, key = parse_create(request, datetime.now(UTC))
         caller = current_principal()
         record = await self._recorder.record(caller.tenant, caller.subject, draft, key)
-        return feedback_service_pb2.CreateFeedbackEventResponse(
+        return pb.CreateFeedbackEventResponse(
             feedback_event=render_event(record),
-            consistency_token=consistency.encode(FEEDBACK_STREAM, record.sequence),
+            consistency_token=consistency.encode(streams.FEEDBACK.name, record.sequence),
         )
+
+    async def BatchCreateFeedbackEvents(self, request: Any, context: Any) -> Any:
+        items, refused = parse_batch(request, datetime.now(UTC))
+        caller = current_principal()
+        recorded = await self._batches.record(caller.tenant, caller.subject, items)
+        return render_batch({**recorded, **refused})
 
     async def GetFeedbackEvent(self, request: Any, context: Any) -> Any:
-        name = wire.parse_name(names.FEEDBACK_EVENT, request.name)
+        name = parse_name(names.FEEDBACK_EVENT, request.name)
         record = await self._recorder.get(current_principal().tenant, name)
-        return feedback_service_pb2.GetFeedbackEventResponse(feedback_event=render_event(record))
+        return pb.GetFeedbackEventResponse(feedback_event=render_event(record))
 
+    async def ListFeedbackEvents(self, request: Any, context: Any) -> Any:
+        tenant = current_principal().tenant
+        page = parse_list_events(request, tenant)
+        found = await self._reader.list(tenant, page.wanted, page.before, page.size + 1)
+        events = fitting(map(render_event, found[: page.size]))
+        is_last = len(events) == len(found)
+        token = "" if is_last else page.token_after(events[-1])
+        return pb.ListFeedbackEventsResponse(feedback_events=events, next_page_token=token)
 
-class LessonService(lesson_service_pb2_grpc.LessonServiceServicer):
-    """The receipt of a correction."""
+    async def WatchFeedbackEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        tenant = current_principal().tenant
+        watch = parse_watch_events(request, tenant)
+        async with aclosing(self._reader.watch(tenant, watch.wanted, watch.after)) as changes:
+            async for news in changes:
+                yield pb.WatchFeedbackEventsResponse(
+                    feedback_event=render_event(news.record),
+                    resume_token=watch.token_after(news.position),
+                )
 
-    def __init__(self, lessons: learning.Lessons) -> None:
-        self._lessons = lessons
-
-    async def GetLesson(self, request: Any, context: Any) -> Any:
-        name = wire.parse_name(names.LESSON, request.name)
-        lesson, job = await self._lessons.get(current_principal().tenant, name)
-        return lesson_service_pb2.GetLessonResponse(lesson=render_lesson(lesson, job))
-
-    async def WatchLesson(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        name = wire.parse_name(names.LESSON, request.name)
-        async with aclosing(self._lessons.watch(current_principal().tenant, name)) as frames:
-            async for lesson, job in frames:
-                yield lesson_service_pb2.WatchLessonResponse(lesson=render_lesson(lesson, job))
-
-
-class LearningService(learning_service_pb2_grpc.LearningServiceServicer):
-    """Asking to learn, and what waits."""
-
-    def __init__(self, learning: learning.Learning) -> None:
-        self._learning = learning
-
-    async def CreateTrainingRequest(self, request: Any, context: Any) -> Any:
-        wish, key = wire.parse_training_request(request)
-        caller = current_principal()
-        view = await self._learning.request(caller.tenant, caller.subject, wish, key)
-        return learning_service_pb2.CreateTrainingRequestResponse(
-            training_request=render_request(view)
-        )
-
-    async def GetTrainingRequest(self, request: Any, context: Any) -> Any:
-        name = wire.parse_name(names.TRAINING_REQUEST, request.name)
-        view = await self._learning.get(current_principal().tenant, name)
-        return learning_service_pb2.GetTrainingRequestResponse(
-            training_request=render_request(view)
-        )
-
-    async def GetQueueStats(self, request: Any, context: Any) -> Any:
-        adapter = wire.parse_adapter_filter(request.adapter)
-        numbers = await self._learning.stats(current_principal().tenant, adapter)
-        return render_stats(numbers, datetime.now(UTC))
+    async def ExportFeedbackEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        tenant = current_principal().tenant
+        export = parse_export_events(request, tenant)
+        until = await self._reader.newest(tenant) if export.until is None else export.until
+        lines = self._reader.export(tenant, export.wanted, export.after, until)
+        async with aclosing(lines) as events:
+            async for event in events:
+                token = export.token_after(event.sequence, until)
+                yield pb.ExportFeedbackEventsResponse(json=event.line, resume_token=token)

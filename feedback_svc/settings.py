@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from feedback_svc.learning import PolicySettings
+from feedback_svc.learning import TrainingPolicy
 from selm.lessons import Consent
 from selm.settings import ServiceSettings, config
 
@@ -19,10 +19,19 @@ class FeedbackSettings(ServiceSettings):
 
     # Consent of feedback that states none. A secured deployment sets MEMORY_ONLY.
     default_consent: Literal["MEMORY_ONLY", "PRIVATE_ADAPTER", "SHARED_ADAPTER"] = "SHARED_ADAPTER"
+    # What is replaced before anything is stored: secrets and personal data, secrets alone, nothing.
+    redaction: Literal["ALL", "SECRETS", "OFF"] = "ALL"
+    # More authors than this teaching nearly the same within the window are a flood, and what comes
+    # then waits for a reviewer; 0 is off.
+    max_authors_alike: int = Field(default=20, ge=0, le=1000)
+    flood_window_s: float = Field(default=3600.0, gt=0, le=86_400)
     # inference_svc publishes off the hot path: how long to look for a generation before NOT_FOUND.
     generation_wait_s: float = Field(default=1.0, ge=0, le=10)
     # For one answer of the bus; a longer silence is BUS_UNAVAILABLE.
     bus_timeout_s: float = Field(default=1.5, gt=0, le=30)
+
+    # Serve only if the broker says that it syncs every write; it is asked at SELM_NATS_MONITOR_URL.
+    require_sync_always: bool = False
 
     # Start nothing by itself; manual requests still run.
     training_paused: bool = False
@@ -42,11 +51,12 @@ class FeedbackSettings(ServiceSettings):
         return Consent[self.default_consent]
 
     @property
-    def policy(self) -> PolicySettings:
-        return PolicySettings(
+    def policy(self) -> TrainingPolicy:
+        return TrainingPolicy(
             paused=self.training_paused,
             min_lessons=self.min_lessons,
             idle_s=self.idle_s,
             debounce_s=self.debounce_s,
             cooldown_s=self.cooldown_s,
+            default_consent=self.consent,
         )

@@ -1,48 +1,33 @@
-"""Follows FEEDBACK and LESSONS from their beginning and keeps what they say ready to be served.
+"""What this process knows of the streams FEEDBACK and LESSONS: replayed at start, then followed.
 
-Everything here is rebuilt by replay; not ready before both streams were read to their end once.
+Serves reads at once and waits, where it must, until replay has reached what was acknowledged. The
+broker holds the truth; losing this loses nothing, and a broker that lost it empties this.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from feedback_svc import core
+from feedback_svc.stream.event_book import EventBook
 from feedback_svc.stream.jetstream import Codec, EventStream
 from feedback_svc.stream.lessons import LessonBook
+from feedback_svc.stream.metrics import REWOUND
+from feedback_svc.stream.position import Position
 from selm import streams
 from selm.bus import Bus
-from selm.delivery import CaughtUp, Delivery
+from selm.delivery import CaughtUp, Delivery, Rewound
 from selm.errors import SelmError, not_found, unavailable
-from selm.lessons import LessonRecord
+from selm.lessons import Consent, LessonRecord
 from selm.log import get_logger
 
 _log = get_logger("feedback_svc.journal")
 
 
-class Position:
-    """How far a stream was read, and those who wait for a sequence of it."""
-
-    def __init__(self) -> None:
-        self.sequence = 0
-        self.is_caught_up = asyncio.Event()
-        self._moved = asyncio.Condition()
-
-    async def move(self, sequence: int) -> None:
-        async with self._moved:
-            # Assigned, not maximised: a broker that lost its disk counts from 1 again.
-            self.sequence = sequence
-            self._moved.notify_all()
-
-    async def reach(self, sequence: int, timeout_s: float) -> bool:
-        """Wait until the stream was read up to there; False if that took too long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s), self._moved:
-                await self._moved.wait_for(lambda: self.sequence >= sequence)
-                return True
-        return False
+class _RewoundError(Exception):
+    """A stream is not the one that was read so far."""
 
 
 class Journal:
@@ -52,22 +37,24 @@ class Journal:
         self._stream = stream
         self._codec = codec
         self._timeout_s = timeout_s
-        self._events: dict[tuple[str, str], core.FeedbackRecord] = {}
+        self._newest_noted = 0
         self._feedback = Position()
         self._steps = Position()
+        self.event_book = EventBook()
         self.book = LessonBook()
 
     @property
     def is_ready(self) -> bool:
         return self._feedback.is_caught_up.is_set() and self._steps.is_caught_up.is_set()
 
+    @property
+    def sequence(self) -> int:
+        """Place in FEEDBACK up to which this was read."""
+        return self._feedback.sequence
+
     def followers(self, bus: Bus) -> list[Coroutine[Any, Any, None]]:
         """What has to run beside the calls, each until cancelled."""
-        return [
-            self._follow(bus, streams.FEEDBACK, self._feedback, self._take_event),
-            self._follow(bus, streams.LESSONS, self._steps, self._take_step),
-            self._go_live(),
-        ]
+        return [self._follow_both(bus), self._go_live()]
 
     def require_ready(self) -> None:
         """Raise what a caller should hear while nothing can be recorded."""
@@ -77,7 +64,17 @@ class Journal:
             raise unavailable("STARTING", "feedback is being read", waiting_for="replay")
 
     def event(self, tenant: str, name: str) -> core.FeedbackRecord | None:
-        return self._events.get((tenant, name))
+        return self.event_book.find(tenant, name)
+
+    def events(self, tenant: str) -> list[core.FeedbackRecord]:
+        """Events of a tenant by sequence, each after its newest decision."""
+        return self.event_book.of_tenant(tenant)
+
+    def note(self, record: core.FeedbackRecord, lesson: LessonRecord | None) -> None:
+        """Know an acknowledged event at once, before replay comes to it."""
+        self._newest_noted = max(self._newest_noted, record.sequence)
+        if self.event_book.add(record) and lesson is not None:
+            self.book.receive(lesson)
 
     async def reach(self, sequence: int) -> bool:
         """Wait for an event of that position; False if replay lags behind the time limit."""
@@ -92,9 +89,9 @@ class Journal:
 
     async def find_event(self, tenant: str, name: str) -> core.FeedbackRecord:
         """An event by name; before NOT_FOUND the newest acknowledged ones are waited for."""
-        if (tenant, name) not in self._events:
+        if self.event(tenant, name) is None:
             await self.catch_up(tenant)
-        record = self._events.get((tenant, name))
+        record = self.event(tenant, name)
         if record is None:
             raise not_found(name)
         return record
@@ -117,7 +114,22 @@ class Journal:
         await self._feedback.is_caught_up.wait()
         await self._steps.is_caught_up.wait()
         self.book.is_live = True
-        _log.info("journal_ready", events=len(self._events), sequence=self._feedback.sequence)
+        _log.info("journal_ready", events=len(self.event_book), sequence=self.sequence)
+
+    async def _follow_both(self, bus: Bus) -> None:
+        """Read both streams; both anew when the broker lost something of either."""
+        noted = {streams.FEEDBACK.name: lambda: self._newest_noted}
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for spec, position, take in (
+                        (streams.FEEDBACK, self._feedback, self._take_feedback),
+                        (streams.LESSONS, self._steps, self._take_step),
+                    ):
+                        known = noted.get(spec.name, lambda: 0)
+                        group.create_task(self._follow(bus, spec, position, take, known))
+            except* _RewoundError:
+                await self._forget()
 
     async def _follow(
         self,
@@ -125,11 +137,17 @@ class Journal:
         spec: streams.StreamSpec,
         position: Position,
         take: Callable[[Delivery], None],
+        known: Callable[[], int],
     ) -> None:
-        async for item in bus.replay(spec.name, spec.subjects):
+        async for item in bus.follow(spec.name, spec.subjects, known=known):
             if isinstance(item, CaughtUp):
                 position.is_caught_up.set()
+                # Also where the newest messages are gone: nobody shall wait for what was purged.
+                await position.move(max(position.sequence, item.last_sequence))
                 continue
+            if isinstance(item, Rewound):
+                REWOUND.labels(stream=spec.name).inc()
+                raise _RewoundError
             try:
                 take(item)
             except (SelmError, ValueError) as error:
@@ -137,16 +155,65 @@ class Journal:
                 _log.error("unreadable", stream=spec.name, seq=item.sequence, error=str(error))
             await position.move(item.sequence)
 
+    async def _forget(self) -> None:
+        """The broker lost what it had stored: say so, and serve nothing that is not there."""
+        _log.critical("feedback_lost", num_events=len(self.event_book))
+        for position in (self._feedback, self._steps):
+            position.is_caught_up.clear()
+            await position.move(0)
+        self._newest_noted = 0
+        self.event_book.clear()
+        self.book.clear()
+
+    def _take_feedback(self, delivery: Delivery) -> None:
+        if delivery.subject.startswith(streams.FEEDBACK_ERASED_PREFIX):
+            self._take_erasure(delivery)
+        else:
+            self._take_event(delivery)
+
     def _take_event(self, delivery: Delivery) -> None:
-        record, lesson = self._codec.feedback(delivery)
-        key = (record.tenant, record.name)
-        if key in self._events:
-            return  # stored twice after a long outage: the first one counts
-        self._events[key] = replace(record, sequence=delivery.sequence)
-        if lesson is not None:
-            self.book.receive(lesson)
+        tenant, name = streams.tenant_of(delivery.subject), delivery.message_id
+        known = self.event(tenant, name)
+        # Recorded by this process and noted then: not worth reading again.
+        if known is None or known.sequence != delivery.sequence:
+            record, lesson = self._codec.feedback(delivery)
+            name = record.name
+            self.note(record, lesson)
+        self.event_book.tell(tenant, name, delivery.sequence)
+
+    def _take_erasure(self, delivery: Delivery) -> None:
+        tenant, events = self._codec.erased(delivery)
+        self._stream.forget_generations()
+        for erased in events:
+            record = self.event_book.erase(tenant, erased)
+            if record.lesson:
+                self.book.erase(_erased_lesson(record))
+            self.event_book.tell(tenant, record.name, delivery.sequence)
 
     def _take_step(self, delivery: Delivery) -> None:
         news = self._codec.step(delivery)
         if news is not None:
             self.book.step(news.tenant, news.lesson, news.step)
+
+
+def _erased_lesson(record: core.FeedbackRecord) -> LessonRecord:
+    """Stands in for the lesson of a purged event."""
+    now = datetime.now(UTC)
+    return LessonRecord(
+        tenant=record.tenant,
+        name=record.lesson,
+        feedback_event=record.name,
+        sequence=record.sequence,
+        generation=record.generation,
+        user="",
+        author=record.author,
+        adapter="",
+        consent=Consent.MEMORY_ONLY,
+        question="",
+        answer="",
+        given_answer="",
+        paraphrases=(),
+        subject_key="",
+        create_time=record.create_time,
+        update_time=now,
+    )

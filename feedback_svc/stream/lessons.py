@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 
 from feedback_svc.stream.metrics import TO_SERVING_SECONDS, WATCHERS
-from selm.errors import SelmError, not_found
+from selm.errors import SelmError, not_found, unavailable
 from selm.lessons import LessonFold, LessonRecord, LessonState, LessonStep
 
 MAX_BUFFERED_FRAMES = 64
@@ -19,10 +19,16 @@ _OPEN = frozenset({LessonState.RECEIVED, LessonState.REMEMBERED, LessonState.QUE
 class _Watcher:
     """One open watch; `is_too_slow` once its buffer overflowed."""
 
-    frames: asyncio.Queue[LessonRecord] = field(
+    # None once the lesson is lost.
+    frames: asyncio.Queue[LessonRecord | None] = field(
         default_factory=lambda: asyncio.Queue(MAX_BUFFERED_FRAMES)
     )
     is_too_slow: bool = False
+
+    def lose(self) -> None:
+        while not self.frames.empty():
+            self.frames.get_nowait()
+        self.frames.put_nowait(None)
 
 
 class LessonBook:
@@ -38,6 +44,18 @@ class LessonBook:
 
     def receive(self, lesson: LessonRecord) -> None:
         self._changed(self._fold.receive(lesson))
+
+    def erase(self, lesson: LessonRecord) -> None:
+        """Forget what a lesson said; `lesson` stands in for one that is not known."""
+        self._changed(self._fold.erase(lesson, lesson.update_time))
+
+    def clear(self) -> None:
+        """Forget everything, and end every watch: what was watched is not stored any more."""
+        self._fold = LessonFold()
+        self._open.clear()
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.lose()
 
     def step(self, tenant: str, lesson: str, step: LessonStep) -> None:
         after = self._fold.step(tenant, lesson, step)
@@ -85,7 +103,10 @@ class LessonBook:
                 "the caller read too slowly; watch again for the present",
                 metadata={"buffered_frames": str(MAX_BUFFERED_FRAMES)},
             )
-        return await watcher.frames.get()
+        frame = await watcher.frames.get()
+        if frame is None:
+            raise unavailable("BUS_UNAVAILABLE", "NATS lost what it had stored", stream="FEEDBACK")
+        return frame
 
     def _leave(self, tenant: str, name: str, watcher: _Watcher) -> None:
         watchers = self._watchers.get((tenant, name), set())

@@ -9,8 +9,13 @@ TO_SERVING_SECONDS = Histogram(
     "From a correction's receipt to the proof that the serving weights know it.",
     buckets=(5, 15, 30, 60, 120, 240, 480, 960, 3600, 4 * 3600, 24 * 3600),
 )
-WAITING_LESSONS = Gauge("selm_feedback_waiting_lessons", "Lessons not yet in a training request.")
-TRAINING_REQUESTS = Counter(
-    "selm_feedback_training_requests_total", "Training requests made.", ["trigger"]
-)
 WATCHERS = Gauge("selm_feedback_watchers", "Lesson watchers connected now.")
+REWOUND = Counter(
+    "selm_feedback_stream_rewound_total",
+    "Times the broker came back without what it had acknowledged.",
+    ["stream"],
+)
+REDACTIONS = Counter(
+    "selm_feedback_redactions_total", "Secrets and personal data replaced before storing.", ["kind"]
+)
+WITHHELD = Counter("selm_feedback_withheld_total", "Events withheld, by what was found.", ["kind"])

@@ -179,9 +179,8 @@ class Peers:
         generation_id = generation_id or uuid.uuid4().hex
         generation = Generation(
             name=names.generation_name(generation_id),
-            user=names.ANONYMOUS_USER,
             content_stored=store,
-            **fields,
+            **{"user": names.ANONYMOUS_USER, **fields},
         )
         if store:
             message = ChatMessage(role=Role.ROLE_USER, text=question)

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from feedback_svc.stream.request_store import BUCKET
+from feedback_svc.training.request_store import BUCKET
 from selm.api.feedback.v1.learning_pb2 import TrainingRequest
 from selm.api.trainer.v1.training_job_pb2 import TrainingJob
 from selm.testing import eventually
@@ -67,7 +67,7 @@ async def test_a_request_that_ran_meanwhile_is_marked_and_not_sent_again(
 
         async def is_marked() -> bool:
             entry = await own_bus.kv(BUCKET).get(key)
-            return entry is not None and json.loads(entry.value)["announced"]
+            return entry is not None and json.loads(entry.value)["stage"] == "RELEASED"
 
         await eventually(is_marked)
     assert await peers.num_queued() == 0

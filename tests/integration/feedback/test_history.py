@@ -9,7 +9,7 @@ import pytest
 
 from selm.testing import ENVIRONMENT_VARIABLE
 
-FAULTS = ["before_publish", "after_publish", "before_complete"]
+FAULTS = ["before_publish", "after_publish"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -173,12 +173,16 @@ async def test_a_request_id_with_other_content_is_refused(client, peers):
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_the_same_signal_without_a_request_id_counts_twice(client, peers):
-    """Repeated signals are welcome; only the caller can say that two are one."""
+async def test_the_same_signal_without_a_request_id_is_a_duplicate(client, peers):
     generation = await peers.generate()
-    first = await client.create(generation=generation, thumbs=pb.THUMBS_UP)
-    second = await client.create(generation=generation, thumbs=pb.THUMBS_UP)
-    assert first.feedback_event.name != second.feedback_event.name
+    first = await client.create(generation=generation, thumbs=1)
+    refusal = await client.refusal(client.create(generation=generation, thumbs=1))
+
+    assert refusal.code is grpc.StatusCode.ALREADY_EXISTS
+    assert refusal.reason == "FEEDBACK_DUPLICATE"
+    assert len(await peers.recorded()) == 1
+    other = await client.create(generation=generation, thumbs=2)
+    assert other.feedback_event.name != first.feedback_event.name
 
 
 async def test_names_of_other_tenants_are_not_found(client, peers):

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedback_svc.learning import PolicySettings, Trigger
-from feedback_svc.stream.policy import Situation, decide, is_fresh, waiting
+from feedback_svc.learning import TrainingPolicy, Trigger
+from feedback_svc.training.rules import Situation, author_share, decide, is_fresh, waiting
 from selm.lessons import Consent, LessonRecord, LessonState, LessonStep, advance, received
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
-SETTINGS = PolicySettings(min_lessons=8, idle_s=60, debounce_s=5, cooldown_s=30)
+SETTINGS = TrainingPolicy(min_lessons=8, idle_s=60, debounce_s=5, cooldown_s=30)
 S = LessonState
 
 
@@ -99,6 +99,38 @@ def test_paused_waiting_and_cooling_down_start_nothing():
     assert decide(SETTINGS, Situation(lessons, last_request_time=just_now), NOW) is None
     earlier = NOW - timedelta(seconds=30)
     assert decide(SETTINGS, Situation(lessons, last_request_time=earlier), NOW) is Trigger.COUNT
+
+
+def test_a_schedule_trains_whatever_waits_also_what_was_given_back():
+    """Few are enough, and no pause is needed; nothing waiting is nothing to do."""
+    due = Situation((lesson(1, 0), returned(2)), is_due=True)
+    assert decide(SETTINGS, due, NOW) is Trigger.SCHEDULE
+    assert decide(SETTINGS, Situation((returned(2),), is_due=True), NOW) is Trigger.SCHEDULE
+    assert decide(SETTINGS, Situation((), is_due=True), NOW) is None
+    for held in (
+        replace(due, has_waiting_request=True),
+        replace(due, last_request_time=NOW - timedelta(seconds=29)),
+    ):
+        assert decide(SETTINGS, held, NOW) is None
+    assert decide(replace(SETTINGS, paused=True), due, NOW) is None
+
+
+def test_without_an_idle_time_only_the_count_decides():
+    """0 s is off; a stream of lessons without a pause is put off for twelve debounces at most."""
+    settings = replace(SETTINGS, idle_s=0)
+    assert decide(settings, Situation(fresh(7, 10_000)), NOW) is None
+    assert decide(settings, Situation(fresh(8, 5)), NOW) is Trigger.COUNT
+    assert decide(settings, Situation((*fresh(8, 59), lesson(9, 1))), NOW) is None
+    assert decide(settings, Situation((*fresh(8, 60), lesson(9, 1))), NOW) is Trigger.COUNT
+
+
+def test_the_share_of_an_author_is_capped_by_itself_once_there_are_many():
+    """What the policy says comes first; a private adapter has one author and no limit."""
+    many = [f"author {number}" for number in range(20)]
+    assert author_share(SETTINGS, ["owner"] * 99) == 0
+    assert author_share(SETTINGS, many[:19] * 2) == 0
+    assert author_share(SETTINGS, many) == 0.05
+    assert author_share(replace(SETTINGS, max_author_share=0.3), many) == 0.3
 
 
 def test_a_clock_that_runs_ahead_counts_as_now():

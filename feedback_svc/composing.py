@@ -1,0 +1,114 @@
+"""The rules that make an event of a draft and the generation it is about. Pure."""
+
+import hashlib
+from datetime import datetime
+
+from feedback_svc import core
+from feedback_svc.signals import Correction, Preference, Signal
+from selm import names
+from selm.errors import FieldViolation, InvalidFields, SelmError
+from selm.lessons import Consent
+from selm.questions import normalise
+
+
+def event_id(tenant: str, request_id: str) -> str:
+    """The same request gives the same id, in every process and after every crash."""
+    if not request_id:
+        return names.new_id()
+    return _digest(tenant, "feedback_event", request_id)
+
+
+def event_name(event: str) -> str:
+    return names.feedback_event_name(event)
+
+
+def adapter_of(draft: core.Draft, generation: core.GenerationRecord | None) -> str:
+    """The adapter that may learn from it: the one asked for, else the one that answered."""
+    answered = generation.adapter if generation else ""
+    return draft.adapter or answered or names.DEFAULT_ADAPTER
+
+
+def lesson_id(event: str) -> str:
+    """The lesson that a feedback event becomes."""
+    return _digest("lesson", event)
+
+
+def compose(
+    tenant: str,
+    author: str,
+    event: str,
+    draft: core.Draft,
+    generation: core.GenerationRecord | None,
+    default_consent: Consent,
+    now: datetime,
+) -> tuple[core.FeedbackRecord, core.Exchange | None]:
+    """The event that a draft becomes, defaults filled in from the generation it is about.
+
+    `generation` is None for feedback on a conversation, which has no exchange of its own.
+    """
+    exchange = None
+    if generation is not None:
+        exchange = generation.exchange or draft.exchange
+        if exchange is None:
+            raise SelmError(
+                "GENERATION_NOT_STORED",
+                f"the text of {draft.generation} was not stored: send the exchange too",
+                metadata={"generation": draft.generation},
+            )
+    signal = _completed(draft.signal, exchange) if exchange else draft.signal
+    is_lesson = isinstance(signal, Correction)
+    consent = draft.consent or default_consent
+    record = core.FeedbackRecord(
+        tenant=tenant,
+        name=event_name(event),
+        signal=signal,
+        generation=draft.generation,
+        conversation=draft.conversation,
+        user=draft.user or (generation.user if generation else "") or names.ANONYMOUS_USER,
+        adapter=adapter_of(draft, generation),
+        consent=consent,
+        labels=draft.labels,
+        author=author,
+        adapter_revision=generation.adapter_revision if generation else "",
+        lesson=names.lesson_name(lesson_id(event)) if is_lesson else "",
+        event_time=draft.event_time or now,
+        create_time=now,
+        reach=consent,
+        digest=draft.digest,
+    )
+    return record, exchange
+
+
+def _completed(signal: Signal, exchange: core.Exchange) -> Signal:
+    """What the signal leaves to the exchange filled in; refused if it teaches nothing."""
+    match signal:
+        case Correction():
+            return _completed_correction(signal, exchange)
+        case Preference():
+            rejected = signal.rejected or exchange.answer
+            if normalise(signal.chosen) == normalise(rejected):
+                raise _without_change("preference", "the two texts of the preference are equal")
+            return Preference(signal.chosen, rejected)
+    return signal
+
+
+def _completed_correction(signal: Correction, exchange: core.Exchange) -> Correction:
+    question = signal.question or exchange.question
+    field_name = "feedback_event.correction.question"
+    if not question.strip():
+        raise InvalidFields([FieldViolation(field_name, "required: the input has no user message")])
+    if len(question.encode()) > core.MAX_QUESTION_BYTES:
+        # Taken from the input, which may be a whole document; wire has bounded a given one.
+        advice = f"the input's is over {core.MAX_QUESTION_BYTES} bytes: give a shorter question"
+        raise InvalidFields([FieldViolation(field_name, advice)])
+    if normalise(signal.text) == normalise(exchange.answer):
+        raise _without_change("correction", "the correction equals the answer that was given")
+    return Correction(signal.text, question, signal.paraphrases)
+
+
+def _without_change(signal: str, message: str) -> SelmError:
+    return SelmError("FEEDBACK_WITHOUT_CHANGE", message, metadata={"signal": signal})
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

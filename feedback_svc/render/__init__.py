@@ -1,0 +1,1 @@
+"""Core to protobuf: what feedback_svc answers; validates nothing."""

@@ -1,0 +1,1 @@
+"""Pure rules of safety: redaction, the screen, floods, trust and claims. No clock, no broker."""

@@ -1,0 +1,1 @@
+"""Protobuf to core: all request validation, every violated field reported at once."""

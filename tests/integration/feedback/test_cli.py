@@ -1,0 +1,134 @@
+"""`selm feedback` and the client's batches against the real service."""
+
+import asyncio
+import json
+import uuid
+
+import pytest
+from typer.testing import CliRunner
+
+from selm.api.feedback.v1 import feedback_event_pb2 as pb
+from selm.cli import app
+from selm.client import Receipt, SelmClient
+from selm.errors import SelmError
+from selm.testing import eventually
+
+
+@pytest.fixture
+async def address(nats_url, child, client_of, tenant):
+    """A ready feedback_svc, in a process of its own: its log must not end up in what is printed."""
+    service = child(nats_url)
+    await service.start(training_paused="true")
+    async with client_of(service.address, tenant) as client:
+        await client.wait_ready()
+    return service.address
+
+
+@pytest.fixture
+def selm(address, tenant, monkeypatch):
+    """The command line, for this test's tenant; returns what it printed."""
+    monkeypatch.setenv("SELM_FEEDBACK_TARGET", address)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    async def run(*words, exit_code=0):
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["--tenant", tenant, *words])
+        assert result.exit_code == exit_code, result.output
+        return result.stdout
+
+    return run
+
+
+async def test_what_is_said_can_be_listed_and_exported(selm, peers, tmp_path):
+    """Newest first in a list, oldest first in a file, whole and parsable."""
+    generation = await peers.generate()
+    await selm("feedback", "thumbs", generation, "down")
+    await selm("feedback", "comment", "conversations/c1", "Slow.")
+    shown = await selm("feedback", "correct", generation, "Lutz", "-o", "json")
+    correction = json.loads(shown)
+    listed = [
+        json.loads(line) for line in (await selm("feedback", "list", "-o", "json")).splitlines()
+    ]
+    assert [event["kind"].removeprefix("FEEDBACK_KIND_") for event in listed] == [
+        "CORRECTION",
+        "COMMENT",
+        "THUMBS",
+    ]
+    table = await selm("feedback", "list", "--kind", "comment")
+    assert "Slow." in table
+    assert correction["name"] not in table
+    assert "What is the capital of Zubrowka? -> Lutz" in await selm(
+        "feedback", "get", correction["name"]
+    )
+    assert correction["lesson"] in await selm("lessons", "ls", "--state", "received")
+    file = tmp_path / "feedback.jsonl"
+    assert "3 events" in await selm("feedback", "export", str(file))
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["name"] for line in lines] == [event["name"] for event in listed[::-1]]
+    assert lines[2]["exchange"]["answer"] == "It is Nebelsbad."
+    assert not file.with_name("feedback.jsonl.part").exists()
+
+
+async def test_words_that_are_no_kind_are_refused(selm):
+    """Before anything is sent."""
+    await selm("feedback", "list", "--kind", "shouting", exit_code=2)
+    await selm("feedback", "list", "--state", "lost", exit_code=2)
+    await selm("lessons", "ls", "--state", "lost", exit_code=2)
+
+
+async def test_the_client_sends_many_at_once(address, peers, tenant):
+    """More than one batch holds; each has its receipt or its reason, in order, and once."""
+    generation = await peers.generate()
+    events = [
+        pb.FeedbackEvent(generation=generation, comment=pb.Comment(text=str(number)))
+        for number in range(510)
+    ]
+    events[7] = pb.FeedbackEvent(generation=generation, correction=pb.Correction(text="Nebelsbad"))
+    events[7].correction.text = "it is nebelsbad"
+    ids = [str(uuid.uuid4()) for _ in events]
+    async with SelmClient(feedback=address, tenant=tenant) as selm:
+        outcomes = await selm.give_feedback_batch(events, request_ids=ids)
+        again = await selm.give_feedback_batch(events, request_ids=ids)
+        lines = [line async for line in selm.export_feedback()]
+    assert isinstance(outcomes[7], SelmError)
+    assert outcomes[7].reason == "FEEDBACK_WITHOUT_CHANGE"
+    receipts = [one for one in outcomes if isinstance(one, Receipt)]
+    assert [one.feedback_event.comment.text for one in receipts] == [
+        str(number) for number in range(510) if number != 7
+    ]
+    assert [one.feedback_event.name for one in again if isinstance(one, Receipt)] == [
+        one.feedback_event.name for one in receipts
+    ]
+    assert len(lines) == len(await peers.recorded()) == 509
+
+
+async def test_the_client_watches_through_a_restart(child, client_of, nats_url, tenant):
+    """It keeps the token of the last frame, so nothing is missed and nothing comes twice."""
+    service = child(nats_url)
+    heard: list[str] = []
+
+    async def watch(selm):
+        async for event in selm.watch_feedback(pb.FeedbackFilter(first_sequence=1)):
+            heard.append(event.comment.text)
+
+    async def say(text):
+        async with client_of(service.address, tenant) as client:
+            await client.wait_ready()
+            await client.create(conversation="conversations/c1", comment=pb.Comment(text=text))
+
+    async def has_heard(*texts):
+        async def heard_all():
+            return heard == list(texts)
+
+        await eventually(heard_all)
+
+    await service.start()
+    async with SelmClient(feedback=service.address, tenant=tenant, patience_s=30) as selm:
+        watching = asyncio.create_task(watch(selm))
+        await say("one")
+        await has_heard("one")
+        await service.kill()
+        await service.start()
+        await say("two")
+        await has_heard("one", "two")
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
