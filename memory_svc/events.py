@@ -11,6 +11,7 @@ from memory_svc.announcements import Announcements
 from memory_svc.applied import AppliedEvents
 from memory_svc.core import Memory, MemoryType, Visibility, memory_id_of
 from memory_svc.verbs.memories import LessonNews, Memories
+from memory_svc.verbs.supersession import Outcome
 from selm import names, streams
 from selm.api.event.v1.feedback_event_pb2 import FeedbackEventCreated, LessonAdvanced
 from selm.api.feedback.v1.feedback_event_pb2 import Consent, FeedbackEvent
@@ -71,15 +72,22 @@ class MemoryEvents:
 
     async def _on_feedback(self, delivery: Delivery) -> None:
         tenant = streams.tenant_of(delivery.subject)
-        event = delivery.parse(FeedbackEventCreated).feedback_event
-        draft = draft_of(tenant, delivery.sequence, event, self._clock())
+        message = delivery.parse(FeedbackEventCreated)
+        draft = draft_of(tenant, delivery.sequence, message.feedback_event, self._clock())
         if draft is not None:
-            outcome = await self._memories.remember(draft)
+            outcome = await self._outcome(draft, message.decision_count)
             # Searches see it from here on, whether or not the bus takes our news at once.
             self._applied.note(delivery.sequence)
             failpoint("memory.before_announce")
             await self._announcements.remembered(draft, outcome)
         self._applied.note(delivery.sequence)
+
+    async def _outcome(self, draft: Memory, num_decisions: int) -> Outcome:
+        """What came of an event, or of a decision on it: it may reach further than it did."""
+        moved = None
+        if num_decisions:
+            moved = await self._memories.follow_reach(draft, num_decisions)
+        return moved or await self._memories.remember(draft)
 
     async def _on_lesson(self, delivery: Delivery) -> None:
         message = delivery.parse(LessonAdvanced)
@@ -118,10 +126,9 @@ class MemoryEvents:
 
 
 async def last_sequence(bus: Bus) -> int:
-    """Place of the newest event in FEEDBACK; BUS_UNAVAILABLE if unknown."""
-    with broker_errors():
-        info = await bus.connection.jetstream().stream_info(streams.FEEDBACK.name)
-    return int(info.state.last_seq)
+    """Place of the newest event in FEEDBACK, not of what was said about purged ones."""
+    newest = await bus.last(streams.FEEDBACK.name, _FEEDBACK_SUBJECTS[0])
+    return newest.sequence if newest else 0
 
 
 async def acknowledged_floor(bus: Bus) -> int:
@@ -135,7 +142,8 @@ def draft_of(tenant: str, sequence: int, event: FeedbackEvent, now: datetime) ->
     """The memory that a feedback event asks for; None if it corrects nothing."""
     if event.WhichOneof("signal") != "correction" or event.state != FeedbackEvent.STATE_ACCEPTED:
         return None
-    is_shared = event.consent >= Consent.CONSENT_SHARED_ADAPTER
+    # Messages of before there was a reach have none.
+    is_shared = (event.reach or event.consent) >= Consent.CONSENT_SHARED_ADAPTER
     return Memory(
         tenant=tenant,
         user=event.user or names.ANONYMOUS_USER,
@@ -150,7 +158,8 @@ def draft_of(tenant: str, sequence: int, event: FeedbackEvent, now: datetime) ->
         generation=event.generation,
         lesson=event.lesson,
         author=event.author,
-        sequence=sequence,
+        # Of an event let in late its first place: it is no newer than what was said since.
+        sequence=event.sequence or sequence,
         create_time=datetime_of(event.create_time),
         update_time=now,
     )

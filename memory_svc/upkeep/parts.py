@@ -16,6 +16,7 @@ from memory_svc.reembedding.jobs import ReembedJobs
 from memory_svc.reembedding.reembed import Reembedding, ReembedOptions, SideDoors
 from memory_svc.service_admin import MemoryAdminService
 from memory_svc.upkeep.burial import Burial
+from memory_svc.upkeep.forgetting import Forgetting
 from memory_svc.upkeep.importing import Import
 from memory_svc.upkeep.purge import Purge
 from memory_svc.upkeep.purge_ledger import BUCKET, PurgeLedger
@@ -27,6 +28,8 @@ from memory_svc.upkeep.usage import Usage
 from memory_svc.upkeep.usage_events import UsageEvents
 from memory_svc.verbs.memories import Memories
 from selm.bus import Bus
+from selm.erasure_bus import ErasureConsumer, ErasureStream
+from selm.erasures import MEMORY
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,17 @@ class Upkeep:
         self._reembedding = Reembedding(
             jobs, parts.behind, parts.doors, writing, parts.instance, parts.reembed, clock
         )
+        ledger, stats = PurgeLedger(parts.bus.kv(BUCKET)), StatsCache(store, clock)
+        forgetting = Forgetting(
+            ErasureStream(parts.bus), store, memories, graves.stream, ledger, stats.forget, clock
+        )
+        self._erasures = ErasureConsumer(parts.bus, MEMORY, forgetting)
         self.service = MemoryAdminService(
             store,
             Purge(store, memories),
-            PurgeLedger(parts.bus.kv(BUCKET)),
+            ledger,
             Import(store, parts.embedder, parts.announcements, writing, clock),
-            StatsCache(store, clock),
+            stats,
             self._reembedding,
             jobs,
             clock,
@@ -96,6 +104,7 @@ class Upkeep:
         """Runs until cancelled, once the streams exist."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._graves.stream.follow())
+            group.create_task(self._erasures.run())
             group.create_task(self._reembedding.follow())
             group.create_task(self._usage_events.count_uses())
             group.create_task(self._usage_events.count_opinions())

@@ -4,9 +4,10 @@ A delete is on disk there before anything else changes. Knows no RPC and no stor
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from datetime import datetime
+from typing import cast
 
 from memory_svc import metrics
 from memory_svc.announcements import Announcements
@@ -68,6 +69,18 @@ class TombstoneStream:
         self._tombstones.add(memory.tenant, memory.memory_id, Tombstone(memory.user, now))
         metrics.TOMBSTONES.set(len(self._tombstones))
         await self._announcements.deleted(memory)
+
+    async def count(self, tenant: str, principal: str) -> int:
+        """How many memories a principal has deleted; of each the newest word counts."""
+        prefix = streams.memory_deleted(tenant, "-").rpartition(".")[0]
+        number = 0
+        replay = self._bus.replay(streams.TOMBSTONES.name, [streams.any_of(prefix)])
+        async with aclosing(cast(AsyncGenerator[Delivery | CaughtUp, None], replay)) as items:
+            async for item in items:
+                if isinstance(item, CaughtUp):
+                    break
+                number += item.parse(MemoryDeleted).principal == principal
+        return number
 
     async def known(self) -> None:
         """Returns when reads may rely on the tombstones: after the replay. For a bus that is away

@@ -163,7 +163,7 @@ class TombstoneFilter:
     def _without_row(self, tenant: str, memory_id: str) -> Memory | None:
         """Not even a row is left of it in a restored store: it must not be stored as new."""
         tombstone = self._tombstones.find(tenant, memory_id)
-        return None if tombstone is None else _bare(tenant, memory_id, tombstone)
+        return None if tombstone is None else bare_memory(tenant, memory_id, tombstone)
 
     def _buried(self, memory: Memory) -> Memory:
         tombstone = self._tombstones.find(memory.tenant, memory.memory_id)
@@ -172,7 +172,8 @@ class TombstoneFilter:
         return memory.tombstone(tombstone.time)
 
 
-def _bare(tenant: str, memory_id: str, tombstone: Tombstone) -> Memory:
+def bare_memory(tenant: str, memory_id: str, tombstone: Tombstone) -> Memory:
+    """A deleted memory of which nothing else is known."""
     return Memory(
         tenant=tenant,
         user=tombstone.user,

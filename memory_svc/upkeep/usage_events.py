@@ -22,6 +22,7 @@ from selm.lesson_events import datetime_of
 USAGE = "memory_usage"
 OPINION = "memory_opinion"
 # Ratings have no common middle, so they say nothing here.
+_QUORUM = "quorum"
 _THUMBS = {
     int(feedback_event_pb2.THUMBS_UP): "agreed_count",
     int(feedback_event_pb2.THUMBS_DOWN): "disagreed_count",
@@ -74,8 +75,10 @@ class UsageEvents:
             self._usage.add(tenant, each.memory_id, *counts, time=time)
 
     async def _on_feedback(self, delivery: Delivery) -> None:
-        event = delivery.parse(FeedbackEventCreated).feedback_event
-        opinion = opinion_of(event)
+        message = delivery.parse(FeedbackEventCreated)
+        event = message.feedback_event
+        # The quorum decides how far an event goes: the event itself counted before.
+        opinion = "" if message.decider == _QUORUM else opinion_of(event)
         ids = names.parse(names.GENERATION, event.generation)
         if not opinion or ids is None:
             return

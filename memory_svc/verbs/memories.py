@@ -21,7 +21,7 @@ from memory_svc.core import (
     memory_id_of,
 )
 from memory_svc.ports import Embedder, MemoryStore, TombstoneLog
-from memory_svc.verbs import edits, history
+from memory_svc.verbs import edits, history, sharing
 from memory_svc.verbs.remembering import Remembering
 from memory_svc.verbs.supersession import Outcome, give_way
 from selm.errors import not_found
@@ -94,6 +94,22 @@ class Memories:
             outcome = await self._moved(edit, memory, edited, now)
             await self._store.put(outcome.writes)
             return outcome
+
+    async def follow_reach(self, draft: Memory, num_decisions: int) -> Outcome | None:
+        """Its event was decided on: the memory that carries its lesson goes where the draft now
+        belongs. None if nothing changes."""
+        carrying = Condition(draft.tenant, lesson=draft.lesson, states=LIVE_STATES)
+        async with self.writing:
+            for memory in await self._store.find(carrying, 1):
+                there = sharing.moved(memory, draft)
+                if there is memory or sharing.is_known(memory, draft, num_decisions):
+                    return None
+                rivals = await self._remembering.rivals_of(there)
+                outcome = sharing.settle(memory, there, rivals, draft, num_decisions, self._clock())
+                if outcome.writes:
+                    await self._store.put(outcome.writes)
+                return outcome
+        return None
 
     async def get(self, tenant: str, user: str, memory_id: str) -> Memory:
         """A memory in any state but DELETED."""

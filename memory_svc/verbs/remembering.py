@@ -67,9 +67,13 @@ class Remembering:
         # A later one of the batch may have changed what an earlier one left.
         return [replace(o, memory=writes.get(o.memory.memory_id, o.memory)) for o in outcomes]
 
+    async def rivals_of(self, memory: Memory) -> list[Rival]:
+        """What a memory meets where its keys are now, emptied ones too."""
+        return await self._rivals.of(memory, await self._rivals.known_to([memory]))
+
     async def losers_to(self, memory: Memory) -> list[Rival]:
         """The live memories that a memory takes the place of where its keys are now."""
-        rivals = await self._rivals.of(memory, await self._rivals.known_to([memory]))
+        rivals = await self.rivals_of(memory)
         return [rival for rival in rivals if rival.is_live and rival.can_give_way]
 
     async def _stored(self, draft: Memory) -> Memory | None:
