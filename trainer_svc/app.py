@@ -39,7 +39,13 @@ async def build(settings: TrainerSettings) -> AsyncIterator[App]:
         inference = await stack.enter_async_context(open_inference(target))
         store = open_store(settings.shared, bus)
         rooms = furnish(settings, bus, store, inference)
-        loops = (rooms.desk.run, rooms.acknowledgements.run, partial(_train, rooms))
+        loops = (
+            rooms.desk.run,
+            rooms.acknowledgements.run,
+            rooms.erasures.run,
+            rooms.cancellations.run,
+            partial(_train, rooms),
+        )
         await stack.enter_async_context(_running(bus, *loops))
         yield _app(bus, rooms)
 

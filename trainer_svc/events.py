@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from selm import lesson_events, names, streams
 from selm.api.adapter.v1.rollout_pb2 import ReplicaAcknowledgement
@@ -16,6 +17,9 @@ from trainer_svc import render, render_jobs
 from trainer_svc.core import SERVICE, Alias, Revision, now
 from trainer_svc.jobs import Order, TrainingJob
 from trainer_svc.ports import LessonStepWish
+from trainer_svc.registry.cancellations import Cancellations
+from trainer_svc.training.desk import Desk
+from trainer_svc.training.patience import patiently
 from trainer_svc.training.queue import TrainingQueue
 from trainer_svc.training.verify import Verifier
 
@@ -112,7 +116,7 @@ class TrainingConsumer:
     async def run(self) -> None:
         await self.bus.consume(
             streams.TRAINING.name,
-            "trainer_train",
+            streams.TRAINERS,
             self._handle,
             subjects=list(streams.TRAINING.subjects),
             ack_wait_s=self.ack_wait_s,
@@ -120,14 +124,33 @@ class TrainingConsumer:
         )
 
     async def _handle(self, delivery: Delivery) -> None:
-        request = delivery.parse(feedback_events.TrainingRequested).training_request
+        wish = delivery.parse(feedback_events.TrainingRequested)
+        request = wish.training_request
         tenant = streams.tenant_of(delivery.subject)
         request_id = names.parse(names.TRAINING_REQUEST, request.name)
         adapter_id = names.parse(names.ADAPTER, request.adapter)
         if request_id is None or adapter_id is None:
             raise SelmError("INTERNAL", f"training request {request.name!r} names no adapter")
-        order = Order(tenant, request_id[0], adapter_id[0], request.from_base)
+        order = Order(
+            tenant, request_id[0], adapter_id[0], request.from_base, wish.max_author_share
+        )
         await self.queue.carry_out(order, delivery.in_progress)
+
+
+@dataclass(frozen=True)
+class CancellationWatch:
+    """Ends the jobs of requests that feedback_svc has marked as cancelled."""
+
+    cancellations: Cancellations
+    desk: Desk
+
+    async def run(self) -> None:
+        """Runs until cancelled; after a start every mark is looked at again."""
+        async for tenant, request_id in self.cancellations.watch():
+            try:
+                await patiently(partial(self.desk.cancel_request, tenant, request_id))
+            except SelmError as error:
+                _log.error("request_not_cancelled", request=request_id, error=str(error))
 
 
 @dataclass(frozen=True)

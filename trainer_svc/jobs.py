@@ -93,6 +93,8 @@ class Order:
     request_id: str
     adapter_id: str
     from_base: bool = False
+    # Largest share of the dataset from one author; 0 is no limit.
+    max_author_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class TrainingJob:
     create_time: datetime
     update_time: datetime
     from_base: bool = False
+    max_author_share: float = 0.0
     config: TrainingConfig = field(default_factory=TrainingConfig)
     start: Start | None = None
     start_reason: str = ""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from selm.artifacts import ArtifactStore
 from selm.bus import Bus
+from selm.erasure_bus import ErasureConsumer, ErasureStream
+from selm.erasures import TRAINER
 from selm.lessons import LessonRecord
 from trainer_svc import render
 from trainer_svc.core import Adapter
@@ -15,15 +17,20 @@ from trainer_svc.events import (
     AcknowledgementConsumer,
     BusAnnouncer,
     BusLessonBook,
+    CancellationWatch,
     TrainingConsumer,
 )
+from trainer_svc.forgetting import Forgetting
 from trainer_svc.jobs import TrainingJob
 from trainer_svc.ports import Inference
 from trainer_svc.registry.adapters import AdapterRegistry
+from trainer_svc.registry.cancellations import BUCKET as CANCELLATIONS
+from trainer_svc.registry.cancellations import Cancellations
 from trainer_svc.registry.datasets import DatasetRegistry, EvaluationRegistry
 from trainer_svc.registry.jobs import JobDefaults, JobRegistry
 from trainer_svc.registry.revisions import RevisionRegistry
 from trainer_svc.registry.table import Table
+from trainer_svc.registry.taints import TaintRegistry
 from trainer_svc.settings import TrainerSettings
 from trainer_svc.training.announce import AliasAnnouncer
 from trainer_svc.training.desk import Desk
@@ -48,12 +55,15 @@ class Rooms:
     jobs: JobRegistry
     datasets: DatasetRegistry
     evaluations: EvaluationRegistry
+    taints: TaintRegistry
     watch: JobWatch
     desk: Desk
     queue: TrainingQueue
     verifier: Verifier
     training: TrainingConsumer
+    cancellations: CancellationWatch
     acknowledgements: AcknowledgementConsumer
+    erasures: ErasureConsumer
 
 
 def furnish(
@@ -67,7 +77,8 @@ def furnish(
     revisions = RevisionRegistry(
         bus.kv("revisions"), render.encode_revision, render.decode_revision
     )
-    adapters = AdapterRegistry(Table[Adapter](bus.kv("adapters"), Adapter), revisions)
+    taints = TaintRegistry(bus.kv("taints"))
+    adapters = AdapterRegistry(Table[Adapter](bus.kv("adapters"), Adapter), revisions, taints)
     jobs = JobRegistry(Table[TrainingJob](bus.kv("jobs"), TrainingJob))
     datasets = DatasetRegistry(bus.kv("datasets"))
     evaluations = EvaluationRegistry(bus.kv("evaluations"))
@@ -75,6 +86,7 @@ def furnish(
     keeper = LessonKeeper(book, adapters, revisions, evaluations)
     aliases = AliasAnnouncer(adapters, revisions, announcer)
     base = BaseModelSource(settings.base_model, settings.cache_dir)
+    cancellations = Cancellations(bus.kv(CANCELLATIONS))
     queue = TrainingQueue(
         worker=f"{settings.shared.instance}/{os.getpid()}",
         jobs=jobs,
@@ -89,15 +101,19 @@ def furnish(
             evaluations,
             store,
             inference,
+            taints,
         ),
         process=process or TrainingProcess(),
-        publisher=Publisher(store, adapters, revisions, evaluations, aliases, keeper),
+        publisher=Publisher(store, adapters, revisions, evaluations, aliases, keeper, taints),
         keeper=keeper,
         announcer=announcer,
         watch=watch,
+        cancellations=cancellations,
     )
+    forgetting = Forgetting(ErasureStream(bus), adapters, revisions, datasets, evaluations, taints)
     examiner = Examiner(inference, _held_out)
     verifier = Verifier(book, adapters, revisions, jobs, keeper, examiner, announcer, watch)
+    desk = Desk(adapters, jobs, aliases, keeper, announcer, watch)
     return Rooms(
         base=base,
         adapters=adapters,
@@ -105,12 +121,15 @@ def furnish(
         jobs=jobs,
         datasets=datasets,
         evaluations=evaluations,
+        taints=taints,
         watch=watch,
-        desk=Desk(adapters, jobs, aliases, keeper, announcer, watch),
+        desk=desk,
         queue=queue,
         verifier=verifier,
         training=TrainingConsumer(bus, queue),
+        cancellations=CancellationWatch(cancellations, desk),
         acknowledgements=AcknowledgementConsumer(bus, verifier),
+        erasures=ErasureConsumer(bus, TRAINER, forgetting),
     )
 
 

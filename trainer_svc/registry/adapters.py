@@ -18,6 +18,7 @@ from trainer_svc.registry.aliases import (
 )
 from trainer_svc.registry.revisions import RevisionRegistry
 from trainer_svc.registry.table import MAX_CHANGE_ATTEMPTS, Table
+from trainer_svc.registry.taints import TaintRegistry
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,12 @@ class Moved:
 class AdapterRegistry:
     """The one writer of adapter records."""
 
-    def __init__(self, table: Table[Adapter], revisions: RevisionRegistry) -> None:
+    def __init__(
+        self, table: Table[Adapter], revisions: RevisionRegistry, taints: TaintRegistry
+    ) -> None:
         self._table = table
         self._revisions = revisions
+        self._taints = taints
 
     async def ensure(self, tenant: str, adapter_id: str, base_model: str) -> Adapter:
         """The adapter, created empty if it is new."""
@@ -100,6 +104,10 @@ class AdapterRegistry:
             revision_id, force = choose(stored.record)
             revision = await self._revisions.get(tenant, adapter_id, revision_id)
             check_accepted(revision, force=force)
+            present = stored.record.alias(move.alias_id)
+            if present is None or present.revision_id != revision_id:
+                # Even if forced. Where it points already it may stay until another takes its place.
+                await self._taints.check(tenant, adapter_id, revision_id)
             changed = moved(stored.record, move, revision, now())
             try:
                 await self._table.write(key, changed, stored.revision)

@@ -1,9 +1,13 @@
-"""Frozen datasets, written once, and the evaluations of jobs."""
+"""Frozen datasets, written once and changed by erasures alone, and the evaluations of jobs."""
+
+from collections.abc import Set
+from dataclasses import replace
+from datetime import datetime
 
 from selm.errors import SelmError, not_found
 from selm.names import dataset_name, evaluation_name
 from trainer_svc.core import Evaluation
-from trainer_svc.jobs import Dataset
+from trainer_svc.jobs import Dataset, DatasetLesson
 from trainer_svc.registry.codec import encode
 from trainer_svc.registry.table import KeyValue, Table
 
@@ -15,6 +19,7 @@ class DatasetRegistry:
     """The one writer of dataset records."""
 
     def __init__(self, kv: KeyValue) -> None:
+        self._kv = kv
         self._table = Table[Dataset](kv, Dataset)
 
     async def freeze(self, dataset: Dataset) -> Dataset:
@@ -34,6 +39,29 @@ class DatasetRegistry:
             return None
         stored = await self._table.find(f"{tenant}.{dataset_id}")
         return stored.record if stored else None
+
+    async def erase(self, tenant: str, lesson_ids: Set[str], user: str, until: datetime) -> None:
+        """Takes the texts of these lessons, and of the user's, out of what was frozen until then.
+
+        Ids and digest stay, so that a revision can still be told to hold them. Outdated answers do
+        not say whose they were, so all of them go.
+        """
+        for key in await self._kv.keys(f"{tenant}."):
+            await self._table.change(key, lambda old: _erased(old, lesson_ids, user, until))
+
+
+def _erased(dataset: Dataset, lesson_ids: Set[str], user: str, until: datetime) -> Dataset:
+    if dataset.create_time > until:
+        user = ""
+
+    def is_gone(lesson: DatasetLesson) -> bool:
+        return lesson.lesson_id in lesson_ids or (bool(user) and lesson.user == user)
+
+    lessons = tuple(
+        replace(each, question="", answer="", paraphrases=(), user="") if is_gone(each) else each
+        for each in dataset.lessons
+    )
+    return replace(dataset, lessons=lessons, superseded=() if user else dataset.superseded)
 
 
 class EvaluationRegistry:

@@ -63,6 +63,7 @@ class JobRegistry:
             create_time=time,
             update_time=time,
             from_base=order.from_base,
+            max_author_share=order.max_author_share,
             max_attempts=defaults.max_attempts,
             max_duration_s=defaults.max_duration_s,
         )

@@ -9,6 +9,7 @@ from trainer_svc.jobs import TrainingJob
 HOPELESS = frozenset(
     {
         "ADAPTER_INCOMPATIBLE",
+        "ADAPTER_TAINTED",
         "DATASET_EMPTY",
         "DIGEST_MISMATCH",
         "DEVICE_UNSUPPORTED",

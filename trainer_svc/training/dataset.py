@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from selm.author_shares import cap_author_share
 from selm.errors import SelmError
 from selm.lessons import LessonRecord, LessonState, live_lessons
 from selm.names import FEEDBACK_EVENT, LESSON, adapter_name, dataset_name, parse
@@ -17,6 +18,8 @@ from trainer_svc.training.length import is_too_long
 
 # Proven by a serving revision: a new revision must keep them, not learn them anew.
 PROVEN = frozenset({LessonState.VERIFIED, LessonState.RETIRED})
+# What was withheld or turned down was never said to be right, so it is not outdated either.
+NEVER_TAUGHT = frozenset({LessonState.QUARANTINED, LessonState.REJECTED, LessonState.ERASED})
 # Replayed beside new lessons, so that a small round does not wash out what was learned before.
 MIN_REPLAYED = 8
 
@@ -27,6 +30,8 @@ class Serving:
 
     revision: Revision
     lesson_ids: frozenset[str]
+    # It was trained on examples of an erased user.
+    is_tainted: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,24 @@ def too_long(
     ]
 
 
+def over_share(
+    job: TrainingJob,
+    records: Sequence[LessonRecord],
+    serving: Serving | None,
+    policy: FreezePolicy,
+) -> list[LessonRecord]:
+    """Lessons that stay out because their author has a full share of the dataset already."""
+    if not 0 < job.max_author_share < 1:
+        return []
+    held = serving.lesson_ids if serving else frozenset()
+    excluded = {record.name for record in too_long(job, records, serving, policy)}
+    live = live_lessons(records, adapter_name(job.adapter_id))
+    # Of an author the first are kept: what the weights hold, then by age.
+    ordered = sorted(live, key=lambda record: _id(LESSON, record.name) not in held)
+    fit = [record for record in ordered if record.name not in excluded]
+    return cap_author_share(fit, lambda record: record.author, job.max_author_share)[1]
+
+
 def freeze(
     job: TrainingJob,
     records: Sequence[LessonRecord],
@@ -65,7 +88,11 @@ def freeze(
     live = live_lessons(records, adapter_name(job.adapter_id))
     # Of an excluded lesson the older answer is outdated all the same.
     current = live
-    excluded = {record.name for record in too_long(job, records, serving, policy)}
+    excluded = {
+        record.name
+        for rule in (too_long, over_share)
+        for record in rule(job, records, serving, policy)
+    }
     live = [record for record in live if record.name not in excluded]
     start, why = choose_start(job, len(live), serving, policy)
     lessons = tuple(_lesson(record) for record in live)
@@ -100,6 +127,8 @@ def choose_start(
         return Start.BASE, "no revision serves yet"
     if job.from_base:
         return Start.BASE, "the request asked to train from the base model"
+    if serving.is_tainted:
+        return Start.BASE, "the serving revision holds examples of an erased user"
     if serving.revision.manifest.base_sha256 != policy.base_sha256:
         return Start.BASE, "the serving revision belongs to another base model"
     if num_live <= policy.consolidate_below:
@@ -155,6 +184,7 @@ def _superseded(
         OutdatedAnswer(record.question, record.answer): None
         for record in sorted(records, key=lambda record: record.sequence)
         if record.adapter == adapter_name(job.adapter_id)
+        and record.state not in NEVER_TAUGHT
         and answers.get(record.subject_key, record.answer) != record.answer
     }
     return tuple(outdated)

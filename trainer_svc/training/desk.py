@@ -11,10 +11,10 @@ from selm.errors import SelmError
 from selm.log import get_logger
 from selm.names import training_job_name
 from trainer_svc.core import STABLE, Alias, Move, now
-from trainer_svc.jobs import JobState, TrainingJob
+from trainer_svc.jobs import JobState, Order, TrainingJob
 from trainer_svc.ports import Announcer
 from trainer_svc.registry.adapters import AdapterRegistry
-from trainer_svc.registry.jobs import JobRegistry
+from trainer_svc.registry.jobs import JobRegistry, job_id_of
 from trainer_svc.training.announce import AliasAnnouncer
 from trainer_svc.training.keeper import LessonKeeper
 from trainer_svc.training.watch import JobWatch
@@ -69,6 +69,16 @@ class Desk:
             # The worker that gets the request next tells it again.
             _log.warning("cancel_not_announced", training_job=job_id, error=str(error))
         return job
+
+    async def cancel_request(self, tenant: str, request_id: str) -> None:
+        """Asks the job of a request to stop, if there is one yet that can be stopped."""
+        try:
+            job = await self.jobs.get(tenant, job_id_of(Order(tenant, request_id, "")))
+            if not job.state.is_final:
+                await self.cancel(tenant, job.job_id)
+        except SelmError as error:
+            if error.reason not in ("RESOURCE_NOT_FOUND", "STATE_CONFLICT"):
+                raise
 
     async def run(self) -> None:
         """Reconciles for ever: at start everything, later what is known to be unsettled."""

@@ -23,7 +23,14 @@ from trainer_svc.ports import Inference, LessonBook, LessonStepWish
 from trainer_svc.registry.adapters import AdapterRegistry
 from trainer_svc.registry.datasets import DatasetRegistry, EvaluationRegistry
 from trainer_svc.registry.revisions import RevisionRegistry
-from trainer_svc.training.dataset import FreezePolicy, Serving, freeze, too_long
+from trainer_svc.registry.taints import TaintRegistry
+from trainer_svc.training.dataset import (
+    FreezePolicy,
+    Serving,
+    freeze,
+    over_share,
+    too_long,
+)
 from trainer_svc.training.length import TOO_LONG
 from trainer_svc.training.outcome import lora_of
 from trainer_svc.training.patience import patiently
@@ -100,9 +107,16 @@ class Preparation:
     evaluations: EvaluationRegistry
     store: ArtifactStore
     inference: Inference
+    taints: TaintRegistry
 
     async def dataset(self, job: TrainingJob) -> Dataset:
         """The job's frozen dataset; frozen now if this is the first attempt that comes so far."""
+        dataset = await self._frozen(job)
+        # What was erased since it was frozen, or while it was, is never trained.
+        await patiently(lambda: self.taints.check_dataset(dataset))
+        return dataset
+
+    async def _frozen(self, job: TrainingJob) -> Dataset:
         frozen = await patiently(lambda: self.datasets.find(job.tenant, job.job_id))
         if frozen is not None:
             return frozen
@@ -114,6 +128,8 @@ class Preparation:
         # Before freezing, which may find nothing left: the lessons' fate must be told all the same.
         for record in too_long(job, records, serving, policy):
             await patiently(partial(self._give_up, job, record))
+        for record in over_share(job, records, serving, policy):
+            await patiently(partial(self._return, job, record))
         dataset = freeze(job, records, serving, policy)
         return await patiently(lambda: self.datasets.freeze(dataset))
 
@@ -180,13 +196,26 @@ class Preparation:
             LessonStepWish(record, LessonState.FAILED, resource, TOO_LONG, occasion=job.job_id)
         )
 
+    async def _return(self, job: TrainingJob, record: LessonRecord) -> None:
+        """It waits for a dataset in which others have more to say."""
+        if record.state is not LessonState.QUEUED:
+            return
+        resource = training_job_name(job.job_id)
+        why = f"its author has {job.max_author_share:.0%} of the dataset already"
+        await self.book.advance(
+            LessonStepWish(record, LessonState.REMEMBERED, resource, why, occasion=job.job_id)
+        )
+
     async def _serving(self, job: TrainingJob) -> Serving | None:
         alias = (await self.adapters.get(job.tenant, job.adapter_id)).alias(STABLE)
         if alias is None:
             return None
         revision = await self.revisions.get(job.tenant, job.adapter_id, alias.revision_id)
         judged = await self.evaluations.get(job.tenant, revision.manifest.evaluation_id)
-        return Serving(revision, frozenset(judged.lesson_ids))
+        num_erased = await self.taints.num_examples(
+            job.tenant, job.adapter_id, revision.revision_id
+        )
+        return Serving(revision, frozenset(judged.lesson_ids), is_tainted=num_erased > 0)
 
     async def _artifact(self, dataset: Dataset, revision_id: str, folder: Path) -> str | None:
         if not revision_id:

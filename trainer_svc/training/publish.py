@@ -13,11 +13,12 @@ from typing import Any
 from selm.artifacts import ArtifactStore
 from selm.names import revision_name, training_job_name
 from selm.testing import failpoint
-from trainer_svc.core import SERVICE, STABLE, Artifact, Move, Verdict
-from trainer_svc.jobs import Dataset, JobState, TrainingJob
+from trainer_svc.core import SERVICE, STABLE, Artifact, Move, Revision, Verdict
+from trainer_svc.jobs import Dataset, JobState, Start, TrainingJob
 from trainer_svc.registry.adapters import AdapterRegistry
 from trainer_svc.registry.datasets import EvaluationRegistry
 from trainer_svc.registry.revisions import RevisionRegistry
+from trainer_svc.registry.taints import TaintRegistry
 from trainer_svc.training.announce import AliasAnnouncer
 from trainer_svc.training.keeper import LessonKeeper
 from trainer_svc.training.outcome import (
@@ -41,6 +42,7 @@ class Publisher:
     evaluations: EvaluationRegistry
     aliases: AliasAnnouncer
     keeper: LessonKeeper
+    taints: TaintRegistry
 
     async def record(
         self, report: JobReport, dataset: Dataset, base: BaseModel, result: Mapping[str, Any]
@@ -56,10 +58,21 @@ class Publisher:
         await patiently(lambda: self.evaluations.put(evaluation))
         revision = revision_of(job, dataset, base, made, artifact, evaluation, result)
         await patiently(lambda: self.revisions.put(revision))
+        await patiently(lambda: self._taint(dataset, revision))
         failpoint("trainer.after_revision")
         await report.save(
             output_revision_id=revision.revision_id, evaluation_id=evaluation.evaluation_id
         )
+
+    async def _taint(self, dataset: Dataset, revision: Revision) -> None:
+        """Somebody may have been erased while it was trained."""
+        tenant, adapter_id = revision.tenant, revision.adapter_id
+        number = len(dataset.lesson_ids & await self.taints.erased(tenant))
+        if dataset.start is Start.SERVING:
+            parent = dataset.parent_revision_id
+            number = max(number, await self.taints.num_examples(tenant, adapter_id, parent))
+        if number:
+            await self.taints.taint(tenant, adapter_id, revision.revision_id, number)
 
     async def conclude(self, report: JobReport, dataset: Dataset) -> None:
         """Acts on the verdict that is on record, and ends the job."""

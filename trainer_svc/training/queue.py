@@ -22,6 +22,7 @@ from selm.testing import failpoint
 from trainer_svc.core import Failure
 from trainer_svc.jobs import Dataset, JobState, Order, TrainingJob
 from trainer_svc.ports import Announcer, Heartbeat
+from trainer_svc.registry.cancellations import Cancellations
 from trainer_svc.registry.jobs import JobCancelled, JobDefaults, JobRegistry, Lease
 from trainer_svc.training.attempts import (
     HOPELESS,
@@ -62,6 +63,7 @@ class TrainingQueue:
     keeper: LessonKeeper
     announcer: Announcer
     watch: JobWatch
+    cancellations: Cancellations
 
     async def carry_out(self, order: Order, heartbeat: Heartbeat) -> None:
         """Brings the request's job to a final state. Returning takes it out of the queue."""
@@ -73,6 +75,9 @@ class TrainingQueue:
         failpoint("trainer.after_claim")
         report = JobReport(lease, self.announcer, self.watch)
         try:
+            if await patiently(lambda: self.cancellations.is_wished(order)):
+                # Wished before there was a job to tell it to.
+                await self._stop_if_possible(lease)
             await self._guarded(lease, report, heartbeat)
         except JobCancelled:
             await self._cancelled(report)
@@ -82,6 +87,10 @@ class TrainingQueue:
             _log.warning("lease_lost", training_job=job.job_id, error=str(error))
             await wait_until_final(self.jobs, job)
         failpoint("trainer.before_ack")
+
+    async def _stop_if_possible(self, lease: Lease) -> None:
+        if not lease.job.output_revision_id:
+            raise JobCancelled
 
     async def _open(self, order: Order) -> TrainingJob:
         base = await self.preparation.base.get()

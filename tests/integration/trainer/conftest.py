@@ -77,7 +77,12 @@ class Bench:
     restart: Callable[[], Rooms]
     rooms: Rooms = field(init=False)
 
-    async def teach(self, *facts: tuple[str, str], adapter: str = "adapters/default") -> list[str]:
+    async def teach(
+        self,
+        *facts: tuple[str, str],
+        adapter: str = "adapters/default",
+        user: str = names.ANONYMOUS_USER,
+    ) -> list[str]:
         """Records corrections, remembered already; names of their lessons."""
         lessons = []
         for question, answer in facts:
@@ -85,7 +90,7 @@ class Bench:
             event = FeedbackEvent(
                 name=names.feedback_event_name(event_id),
                 correction=Correction(text=answer, question=question),
-                user=names.ANONYMOUS_USER,
+                user=user,
                 adapter=adapter,
                 consent=Consent.CONSENT_SHARED_ADAPTER,
                 state=FeedbackEvent.STATE_ACCEPTED,
@@ -182,7 +187,13 @@ class Bench:
     async def working(self, rooms: Rooms | None = None) -> AsyncIterator[None]:
         """The trainer's consumers run during the block."""
         rooms = rooms or self.rooms
-        loops = (rooms.training.run(), rooms.acknowledgements.run(), rooms.desk.run())
+        loops = (
+            rooms.training.run(),
+            rooms.acknowledgements.run(),
+            rooms.desk.run(),
+            rooms.erasures.run(),
+            rooms.cancellations.run(),
+        )
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield

@@ -9,7 +9,7 @@ from selm.errors import SelmError
 from selm.lessons import Consent, LessonRecord, LessonState
 from trainer_svc.core import Artifact, LoraShape, Manifest, Revision, RevisionState
 from trainer_svc.jobs import JobState, OutdatedAnswer, Start, TrainingJob
-from trainer_svc.training.dataset import FreezePolicy, Serving, freeze
+from trainer_svc.training.dataset import FreezePolicy, Serving, freeze, over_share
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 JOB = TrainingJob("default", "j1", "default", "q1", JobState.PREPARING, NOON, NOON)
@@ -161,3 +161,31 @@ def test_a_lesson_too_long_to_be_learned_stays_out_unless_the_weights_hold_it() 
 
     assert [item.lesson_id for item in dataset.lessons] == ["l2", "l3"]
     assert error.value.metadata["excluded"] == "1"
+
+
+def test_one_author_of_ten_thousand_lessons_fills_no_more_than_its_share() -> None:
+    """T-23: a flood from one principal buys nothing beyond the cap, and of it the oldest stay."""
+    flood = [lesson(number, author="mallory") for number in range(1, 10_001)]
+    others = [lesson(20_000 + number, author=f"author {number}") for number in range(57)]
+    job = replace(JOB, max_author_share=0.05)
+    dataset = freeze(job, [*flood, *others], None, POLICY)
+    held = {item.lesson_id for item in dataset.lessons}
+    from_one = held & {f"l{number}" for number in range(1, 10_001)}
+    assert from_one == {"l1", "l2", "l3"}
+    assert len(from_one) <= 0.05 * len(held)
+    assert len(held) == 60
+    left_out = over_share(job, [*flood, *others], None, POLICY)
+    assert {record.author for record in left_out} == {"mallory"}
+    assert len(left_out) == 10_000 - 3
+    # Whoever made it flood again with what the weights hold already keeps that first.
+    again = freeze(job, [*flood, *others], serving(5), POLICY)
+    assert {"l5", "l1", "l2"} <= {item.lesson_id for item in again.lessons}
+
+
+def test_without_a_limit_one_author_may_teach_everything() -> None:
+    """A private adapter learns from its owner alone."""
+    records = [lesson(number, author="owner") for number in range(1, 31)]
+    assert len(freeze(JOB, records, None, POLICY).lessons) == 30
+    with pytest.raises(SelmError) as caught:
+        freeze(replace(JOB, max_author_share=0.5), records, None, POLICY)
+    assert (caught.value.reason, caught.value.metadata["excluded"]) == ("DATASET_EMPTY", "30")
