@@ -6,7 +6,17 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from selm import __version__, cli_adapters, cli_learn, cli_memory, cli_talk
+from selm import (
+    __version__,
+    cli_adapters,
+    cli_erasure,
+    cli_feedback,
+    cli_learn,
+    cli_memory,
+    cli_review,
+    cli_talk,
+    cli_training,
+)
 from selm.cli_output import Session, err
 
 app = typer.Typer(
@@ -17,9 +27,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli_talk.add_to(app)
+cli_feedback.add_to(app)
 cli_learn.add_to(app)
 cli_memory.add_to(app)
 cli_adapters.add_to(app)
+cli_erasure.add_to(app)
+cli_review.add_to(app)
+cli_training.add_to(app)
 
 
 def _version(wanted: bool) -> None:

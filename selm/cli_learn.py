@@ -1,4 +1,4 @@
-"""`selm correct|feedback|train`, `selm jobs`, `selm lessons`: from a correction to the weights."""
+"""`selm train`, `selm jobs`, `selm lessons`: from a correction to the weights."""
 
 from collections.abc import Mapping
 from contextlib import aclosing
@@ -7,7 +7,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from selm.api.feedback.v1 import feedback_event_pb2, lesson_pb2, lesson_service_pb2
+from selm.api.feedback.v1 import lesson_pb2, lesson_service_pb2
 from selm.api.trainer.v1 import trainer_service_pb2, training_job_pb2
 from selm.cli_output import (
     OUTPUT,
@@ -21,11 +21,10 @@ from selm.cli_output import (
     session,
     when,
 )
-from selm.client import Receipt, SelmClient
+from selm.client import SelmClient
 from selm.names import DEFAULT_ADAPTER
 
 EXIT_JOB_NOT_SUCCEEDED = 1
-THUMBS = {"up": feedback_event_pb2.THUMBS_UP, "down": feedback_event_pb2.THUMBS_DOWN}
 
 jobs = typer.Typer(help="Training jobs.", no_args_is_help=True)
 lessons = typer.Typer(help="What corrections became.", no_args_is_help=True)
@@ -33,49 +32,9 @@ lessons = typer.Typer(help="What corrections became.", no_args_is_help=True)
 
 def add_to(app: typer.Typer) -> None:
     """Registers these commands."""
-    app.command()(correct)
-    app.command()(feedback)
     app.command()(train)
     app.add_typer(jobs, name="jobs")
     app.add_typer(lessons, name="lessons")
-
-
-def correct(
-    context: typer.Context,
-    generation: str = typer.Argument(help="generations/{generation}, as `selm chat` prints it."),
-    answer: str = typer.Argument(help="What should have been answered."),
-    question: str | None = typer.Option(None, help="Default: the last user message."),
-    paraphrase: list[str] = typer.Option([], help="Another way to ask it; may be repeated."),
-    output: Output = OUTPUT,
-) -> None:
-    """Correct an answer; the reply names the lesson it becomes."""
-    receipt = session(context).run(
-        lambda selm: selm.correct(generation, answer, question, paraphrase)
-    )
-    _print_receipt(output, receipt)
-
-
-def feedback(
-    context: typer.Context,
-    generation: str = typer.Argument(help="generations/{generation}."),
-    thumbs: str | None = typer.Option(None, help="up or down."),
-    rating: float | None = typer.Option(None, help="0 to --max-rating."),
-    max_rating: float = typer.Option(5.0, help="Best rating."),
-    output: Output = OUTPUT,
-) -> None:
-    """Rate an answer, by thumbs or by a number."""
-    if (thumbs is None) == (rating is None):
-        raise typer.BadParameter("give either --thumbs or --rating")
-    if thumbs is not None and thumbs not in THUMBS:
-        raise typer.BadParameter("--thumbs is up or down")
-    event = feedback_event_pb2.FeedbackEvent(generation=generation)
-    if thumbs is not None:
-        event.thumbs = THUMBS[thumbs]
-    else:
-        assert rating is not None
-        event.rating.value = rating
-        event.rating.max_value = max_rating
-    _print_receipt(output, session(context).run(lambda selm: selm.give_feedback(event)))
 
 
 def train(
@@ -159,6 +118,42 @@ def watch_job(
         raise typer.Exit(EXIT_JOB_NOT_SUCCEEDED)
 
 
+@lessons.command("ls")
+def list_lessons(
+    context: typer.Context,
+    state: list[str] = typer.Option([], help="Only in this state; may be repeated."),
+    adapter: str = typer.Option("", help="Only of this adapters/{adapter}."),
+    user: str = typer.Option("", help="Only of this users/{user}."),
+    limit: int = typer.Option(20, min=1, max=500, help="Last changed this many."),
+    output: Output = OUTPUT,
+) -> None:
+    """List lessons, last changed first."""
+    known = {name.removeprefix("STATE_") for name in lesson_pb2.Lesson.State.keys()}  # noqa: SIM118
+    if unknown := {word.upper() for word in state} - known:
+        raise typer.BadParameter(f"no such state: {', '.join(sorted(unknown))}")
+    request = lesson_service_pb2.ListLessonsRequest(page_size=limit)
+    request.filter.states.extend(
+        lesson_pb2.Lesson.State.Value(f"STATE_{word.upper()}") for word in state
+    )
+    request.filter.adapter, request.filter.user = adapter, user
+
+    async def ask(selm: SelmClient) -> list[lesson_pb2.Lesson]:
+        return list((await selm.feedback.lessons.ListLessons(request)).lessons)
+
+    print_messages(
+        output,
+        session(context).run(ask),
+        {
+            "changed": lambda lesson: when(lesson.update_time),
+            "lesson": lambda lesson: lesson.name,
+            "state": lambda lesson: enum_word(lesson, "state"),
+            "question": lambda lesson: lesson.question,
+            "answer": lambda lesson: lesson.answer,
+            "user": lambda lesson: lesson.user,
+        },
+    )
+
+
 @lessons.command("get")
 def get_lesson(
     context: typer.Context,
@@ -198,12 +193,6 @@ def watch_lesson(
                 printed = len(lesson.transitions)
 
     session(context).run(follow)
-
-
-def _print_receipt(output: Output, receipt: Receipt) -> None:
-    event = receipt.feedback_event
-    fields = {"event": event.name, "lesson": event.lesson, "token": receipt.consistency_token}
-    print_fields(output, event, fields)
 
 
 def _job_fields(job: training_job_pb2.TrainingJob) -> Mapping[str, str]:

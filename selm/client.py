@@ -3,16 +3,13 @@
 Does not know the services' insides; everything here goes over the published contract.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from selm.api.adapter.v1 import adapter_pb2, adapter_service_pb2
 from selm.api.feedback.v1 import (
-    feedback_event_pb2,
-    feedback_service_pb2,
     learning_pb2,
     learning_service_pb2,
     lesson_pb2,
@@ -29,9 +26,12 @@ from selm.api.trainer.v1 import (
 from selm.client_answer import Answer, AnswerStream, Ask
 from selm.client_areas import FeedbackArea, InferenceArea, MemoryArea, TrainerArea
 from selm.client_channel import new_request_id, open_channel
+from selm.client_feedback import FeedbackVerbs, Receipt
 from selm.client_retry import Patience
 from selm.names import DEFAULT_ADAPTER
 from selm.settings import SharedSettings
+
+__all__ = ["FINAL_JOB_STATES", "Receipt", "SelmClient"]
 
 FINAL_JOB_STATES = frozenset(
     {
@@ -43,20 +43,7 @@ FINAL_JOB_STATES = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """What a correction leaves: the event, the lesson it became, and the token to be sure of it."""
-
-    feedback_event: feedback_event_pb2.FeedbackEvent
-    consistency_token: str
-
-    @property
-    def lesson(self) -> str:
-        """`lessons/{lesson}` to watch."""
-        return self.feedback_event.lesson
-
-
-class SelmClient:
+class SelmClient(FeedbackVerbs):
     """`async with SelmClient() as selm: answer = await selm.chat("...")`.
 
     Every failed call raises selm.errors.SelmError. UNAVAILABLE is repeated for `patience_s` where
@@ -125,38 +112,6 @@ class SelmClient:
     def stream(self, text: str, ask: Ask | None = None) -> AnswerStream:
         """The answer as it is made: `async for piece in selm.stream("..."): ...`."""
         return AnswerStream(self.inference.service, (ask or Ask()).request(text), self.patience)
-
-    async def correct(
-        self,
-        generation: str,
-        answer: str,
-        question: str | None = None,
-        paraphrases: Sequence[str] = (),
-        *,
-        consent: "feedback_event_pb2.Consent.ValueType" = feedback_event_pb2.CONSENT_UNSPECIFIED,
-        request_id: str | None = None,
-    ) -> Receipt:
-        """Says what a generation should have answered. Returning means it is on disk."""
-        event = feedback_event_pb2.FeedbackEvent(
-            generation=generation,
-            consent=consent,
-            correction=feedback_event_pb2.Correction(
-                text=answer, question=question or "", paraphrases=paraphrases
-            ),
-        )
-        return await self.give_feedback(event, request_id=request_id)
-
-    async def give_feedback(
-        self, event: feedback_event_pb2.FeedbackEvent, *, request_id: str | None = None
-    ) -> Receipt:
-        """Records any signal: thumbs, rating or correction."""
-        request = feedback_service_pb2.CreateFeedbackEventRequest(
-            feedback_event=event, request_id=request_id or new_request_id()
-        )
-        response = await self.patience.through(
-            lambda: self.feedback.service.CreateFeedbackEvent(request)
-        )
-        return Receipt(response.feedback_event, response.consistency_token)
 
     async def request_training(
         self, adapter: str = DEFAULT_ADAPTER, *, from_base: bool = False, reason: str = ""

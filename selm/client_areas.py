@@ -7,10 +7,11 @@ from selm.api.feedback.v1 import (
     feedback_service_pb2_grpc,
     learning_service_pb2_grpc,
     lesson_service_pb2_grpc,
+    review_service_pb2_grpc,
 )
 from selm.api.inference.v1 import inference_service_pb2_grpc, replica_service_pb2_grpc
 from selm.api.memory.v1 import memory_admin_service_pb2_grpc, memory_service_pb2_grpc
-from selm.api.ops.v1 import server_service_pb2_grpc
+from selm.api.ops.v1 import erasure_service_pb2_grpc, server_service_pb2_grpc
 from selm.api.trainer.v1 import evaluation_service_pb2_grpc, trainer_service_pb2_grpc
 
 
@@ -39,6 +40,8 @@ class FeedbackArea:
         self.service = feedback_service_pb2_grpc.FeedbackServiceStub(channel)
         self.lessons = lesson_service_pb2_grpc.LessonServiceStub(channel)
         self.learning = learning_service_pb2_grpc.LearningServiceStub(channel)
+        self.review = review_service_pb2_grpc.ReviewServiceStub(channel)
+        self.erasures = erasure_service_pb2_grpc.ErasureServiceStub(channel)
         self.server = server_service_pb2_grpc.ServerServiceStub(channel)
 
 

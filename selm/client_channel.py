@@ -18,15 +18,17 @@ from selm.api.feedback.v1 import (
     feedback_service_pb2,
     learning_service_pb2,
     lesson_service_pb2,
+    review_service_pb2,
 )
 from selm.api.inference.v1 import inference_service_pb2, replica_service_pb2
 from selm.api.memory.v1 import memory_admin_service_pb2, memory_service_pb2
-from selm.api.ops.v1 import server_service_pb2
+from selm.api.ops.v1 import erasure_service_pb2, server_service_pb2
 from selm.api.trainer.v1 import evaluation_service_pb2, trainer_service_pb2
 from selm.errors import from_rpc_error
 
 CONTRACT = (
     adapter_service_pb2,
+    erasure_service_pb2,
     evaluation_service_pb2,
     feedback_service_pb2,
     inference_service_pb2,
@@ -35,6 +37,7 @@ CONTRACT = (
     memory_admin_service_pb2,
     memory_service_pb2,
     replica_service_pb2,
+    review_service_pb2,
     server_service_pb2,
     trainer_service_pb2,
 )

@@ -22,16 +22,19 @@ ADDRESSES = {
     "FEEDBACK": "localhost:50053",
     "TRAINER": "localhost:50054",
 }
-# How a reader finds a variable's value in a reply: the first match counts.
+# How a reader finds a variable's value in a reply: the first match counts. No backslash: the lines
+# of an export are JSON within JSON, where a name would end in one.
 NAMES = {
-    "GENERATION": r'"(generations/[^"]+)"',
-    "EVENT": r'"(feedbackEvents/[^"]+)"',
-    "LESSON": r'"(lessons/[^"]+)"',
+    "GENERATION": r'"(generations/[^"\\]+)"',
+    "EVENT": r'"(feedbackEvents/[^"\\]+)"',
+    "LESSON": r'"(lessons/[^"\\]+)"',
     "TOKEN": r'"consistencyToken": "([^"]+)"',
     "MEMORY_NAME": r'"(users/[^"/]+/memories/[^"]+)"',
     "REQUEST": r'"(trainingRequests/[^"]+)"',
     "JOB": r'"(trainingJobs/[^"]+)"',
     "EVALUATION": r'"(evaluations/[^"]+)"',
+    "ERASURE": r'"(erasures/[^"]+)"',
+    "ITEM": r'"(reviewItems/[^"]+)"',
     "REVISION": r'"(adapters/[^"/]+/revisions/r[0-9a-f]{16})"',
 }
 # Replies that hold their name only after a moment; a reader would ask again.

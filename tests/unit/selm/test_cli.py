@@ -130,15 +130,27 @@ def test_a_correction_prints_its_lesson(running: RunningSelm) -> None:
     assert list(sent.paraphrases) == ["Velmora's capital?"]
 
 
-def test_feedback_takes_exactly_one_signal(running: RunningSelm) -> None:
-    """Neither none nor two signals are sent; one is."""
+def test_each_signal_is_a_command_of_its_own(running: RunningSelm) -> None:
+    """On a generation or a whole conversation; a word that is none is refused here."""
     selm("chat", "Hello?")
 
-    assert selm("feedback", "generations/g0").exit_code == 2
-    assert selm("feedback", "generations/g0", "--thumbs", "up", "--rating", "4").exit_code == 2
-    assert selm("feedback", "generations/g0", "--thumbs", "sideways").exit_code == 2
-    assert selm("feedback", "generations/g0", "--rating", "4").exit_code == 0
-    assert len(running.script.seen("CreateFeedbackEvent")) == 1
+    assert selm("feedback", "thumbs", "generations/g0", "sideways").exit_code == 2
+    assert selm("feedback", "action", "generations/g0", "burnt").exit_code == 2
+    for words in (
+        ("thumbs", "generations/g0", "down"),
+        ("rate", "generations/g0", "4", "--max", "10"),
+        ("prefer", "generations/g0", "Hi!", "--over", "Ho!"),
+        ("comment", "generations/g0", "Too short."),
+        ("action", "generations/g0", "edited", "--text", "Hi."),
+        ("correct", "generations/g0", "Zorvane"),
+    ):
+        assert selm("feedback", *words).exit_code == 0, words
+    sent = [request.feedback_event for request in running.script.seen("CreateFeedbackEvent")]
+    kinds = ["thumbs", "rating", "preference", "comment", "implicit", "correction"]
+    assert [event.WhichOneof("signal") for event in sent] == kinds
+    assert sent[1].rating.max_value == 10
+    assert sent[2].preference.rejected_text == "Ho!"
+    assert sent[4].implicit.edited_text == "Hi."
 
 
 def test_watching_a_job_ends_with_its_verdict(running: RunningSelm) -> None:

@@ -205,6 +205,8 @@ def test_only_reads_and_writes_with_request_id_are_repeated_by_grpc() -> None:
     }
 
     assert writes == {
+        # Its items have ids of their own: the client's verb repeats those that need it.
+        "selm.api.feedback.v1.FeedbackService.BatchCreateFeedbackEvents",
         "selm.api.inference.v1.InferenceService.Abort",
         "selm.api.inference.v1.InferenceService.Generate",
         "selm.api.inference.v1.InferenceService.GenerateStream",

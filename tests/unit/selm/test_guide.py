@@ -64,4 +64,9 @@ def test_promised_errors_are_read_from_the_comments() -> None:
     """A step whose comment promises an error is checked against that error."""
     promised = [step.expected.name for step in STEPS if step.expected_exit_code]
 
-    assert set(promised) == {"FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND"}
+    assert set(promised) == {
+        "DEADLINE_EXCEEDED",
+        "FAILED_PRECONDITION",
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+    }

@@ -122,3 +122,17 @@ def test_an_unknown_object_does_not_break_a_line() -> None:
     structlog.get_logger().info("x", value=object())
 
     assert json.loads(stream.getvalue())["value"].startswith("<object")
+
+
+class Broken(io.StringIO):
+    """A pipe whose reader is gone, a disk that is full."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_log_that_cannot_be_written_fails_nobody() -> None:
+    """The call that the line tells of goes on."""
+    _configured("json", Broken())
+
+    structlog.get_logger().info("rpc")

@@ -51,6 +51,8 @@ async def test_grpcurl_lists_describes_and_calls(serving) -> None:
         answer = await asyncio.to_thread(run, probe.target, f"{service}/GetServerInfo")
 
     assert "rpc GetServerInfo" in described
+    # ProtoJSON as every other writer spells it, not as Python's descriptors alone would make it.
+    assert '"serverInfo"' in answer
     assert '"service": "probe_svc"' in answer
 
 

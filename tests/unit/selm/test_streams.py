@@ -49,7 +49,7 @@ def test_a_user_travels_as_a_hash() -> None:
 
 def test_streams_that_hold_what_users_said_never_discard() -> None:
     """P-01: a full stream refuses; only present-truth and aged streams replace."""
-    keep = {"FEEDBACK", "LESSONS", "TRAINING", "DEAD_LETTERS"}
+    keep = {"FEEDBACK", "LESSONS", "TRAINING", "DEAD_LETTERS", "REDELIVERIES"}
     for spec in streams.STREAMS:
         assert (spec.discard == "new") == (spec.name in keep)
         assert (spec.max_messages_per_subject == 0) == (spec.name in keep)

@@ -1,0 +1,284 @@
+"""`selm policy`, `selm requests`, `selm dead-letters`: when to learn, what waits, what is stuck."""
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from google.protobuf.duration_pb2 import Duration
+
+from selm.api.feedback.v1 import feedback_event_pb2, learning_pb2
+from selm.api.feedback.v1 import learning_service_pb2 as pb
+from selm.cli_output import (
+    OUTPUT,
+    Output,
+    enum_word,
+    out,
+    print_fields,
+    print_messages,
+    session,
+    when,
+)
+from selm.client import SelmClient
+from selm.client_channel import new_request_id
+from selm.names import DEFAULT_ADAPTER, training_policy_name
+
+policy = typer.Typer(help="When an adapter learns.", no_args_is_help=True)
+requests = typer.Typer(help="Training that was asked for.", no_args_is_help=True)
+dead_letters = typer.Typer(help="What services gave up on.", no_args_is_help=True)
+
+_ADAPTER = typer.Argument(DEFAULT_ADAPTER, help="adapters/{adapter}.")
+_REQUEST = typer.Argument(help="trainingRequests/{training_request}.")
+_LIMIT = typer.Option(20, min=1, max=500, help="Newest this many.")
+# Spans are given in seconds here.
+_SPANS = ("max_lesson_age", "debounce", "cooldown", "daily_budget")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers these commands."""
+    app.add_typer(policy, name="policy")
+    app.add_typer(requests, name="requests")
+    app.add_typer(dead_letters, name="dead-letters")
+
+
+@policy.command("show")
+def show_policy(context: typer.Context, adapter: str = _ADAPTER, output: Output = OUTPUT) -> None:
+    """Show an adapter's policy with the defaults filled in."""
+    request = pb.GetTrainingPolicyRequest(name=training_policy_name(adapter))
+
+    async def ask(selm: SelmClient) -> learning_pb2.TrainingPolicy:
+        reply = await selm.feedback.learning.GetTrainingPolicy(request)
+        return reply.training_policy
+
+    _print_policy(output, session(context).run(ask))
+
+
+@policy.command("set")
+def set_policy(
+    context: typer.Context,
+    adapter: str = _ADAPTER,
+    paused: bool | None = typer.Option(None, "--paused/--running", help="Only manual requests."),
+    min_lessons: int | None = typer.Option(None, help="Train when so many wait."),
+    max_lesson_age: float | None = typer.Option(None, help="Seconds without a new one; 0 is off."),
+    schedule: str | None = typer.Option(None, help="Five-field cron in UTC; '' is off."),
+    debounce: float | None = typer.Option(None, help="Seconds to wait after the last lesson."),
+    cooldown: float | None = typer.Option(None, help="Seconds between two requests."),
+    daily_budget: float | None = typer.Option(None, help="Seconds of training per UTC day."),
+    review_required: bool | None = typer.Option(
+        None, "--review/--no-review", help="Every correction waits for a reviewer."
+    ),
+    quorum_authors: int | None = typer.Option(None, help="Authors who must agree."),
+    max_author_share: float | None = typer.Option(None, help="Of a dataset, above 0 to 1."),
+    default_consent: str | None = typer.Option(None, help="Such as memory_only."),
+    reset: list[str] = typer.Option([], help="Field to set back to its default; repeatable."),
+    output: Output = OUTPUT,
+) -> None:
+    """Change what is named; the rest stays."""
+    chosen = {
+        "paused": paused,
+        "min_lessons": min_lessons,
+        "max_lesson_age": max_lesson_age,
+        "schedule": schedule,
+        "debounce": debounce,
+        "cooldown": cooldown,
+        "daily_budget": daily_budget,
+        "review_required": review_required,
+        "quorum_authors": quorum_authors,
+        "max_author_share": max_author_share,
+        "default_consent": default_consent,
+    }
+    fields = {name: _field(name, value) for name, value in chosen.items() if value is not None}
+    wanted = learning_pb2.TrainingPolicy(name=training_policy_name(adapter), **fields)
+    request = pb.UpdateTrainingPolicyRequest(training_policy=wanted, request_id=new_request_id())
+    request.update_mask.paths.extend([*fields, *reset])
+    if not request.update_mask.paths:
+        raise typer.BadParameter("nothing to change")
+
+    async def ask(selm: SelmClient) -> learning_pb2.TrainingPolicy:
+        learning = selm.feedback.learning
+        return (
+            await selm.patience.through(lambda: learning.UpdateTrainingPolicy(request))
+        ).training_policy
+
+    _print_policy(output, session(context).run(ask))
+
+
+@requests.command("ls")
+def list_requests(
+    context: typer.Context,
+    state: list[str] = typer.Option([], help="Only in this state; may be repeated."),
+    adapter: str = typer.Option("", help="Only of this adapters/{adapter}."),
+    limit: int = _LIMIT,
+    output: Output = OUTPUT,
+) -> None:
+    """List training requests, newest first."""
+    request = pb.ListTrainingRequestsRequest(
+        adapter=adapter,
+        page_size=limit,
+        states=_values(learning_pb2.TrainingRequest.State, "STATE_", state),
+    )
+
+    async def ask(selm: SelmClient) -> list[learning_pb2.TrainingRequest]:
+        reply = await selm.feedback.learning.ListTrainingRequests(request)
+        return list(reply.training_requests)
+
+    print_messages(
+        output,
+        session(context).run(ask),
+        {
+            "created": lambda r: when(r.create_time),
+            "request": lambda r: r.name,
+            "adapter": lambda r: r.adapter,
+            "state": lambda r: enum_word(r, "state"),
+            "trigger": lambda r: enum_word(r, "trigger"),
+            "priority": lambda r: str(r.priority),
+            "lessons": lambda r: str(r.lesson_count),
+            "job": lambda r: r.training_job,
+            "reason": lambda r: r.failure.message or r.reason,
+        },
+    )
+
+
+@requests.command("cancel")
+def cancel_request(context: typer.Context, name: str = _REQUEST, output: Output = OUTPUT) -> None:
+    """Take a request out of the queue, or stop its training; its lessons wait again."""
+    request = pb.CancelTrainingRequestRequest(name=name, request_id=new_request_id())
+    _run_on_request(context, output, lambda learning: learning.CancelTrainingRequest(request))
+
+
+@requests.command("priority")
+def prioritise_request(
+    context: typer.Context,
+    name: str = _REQUEST,
+    priority: int = typer.Argument(min=-10, max=10, help="Higher first; `-- -5` for less."),
+    output: Output = OUTPUT,
+) -> None:
+    """Change how urgent a waiting request is."""
+    wanted = learning_pb2.TrainingRequest(name=name, priority=priority)
+    request = pb.UpdateTrainingRequestRequest(training_request=wanted, request_id=new_request_id())
+    request.update_mask.paths.append("priority")
+    _run_on_request(context, output, lambda learning: learning.UpdateTrainingRequest(request))
+
+
+@dead_letters.command("ls")
+def list_dead_letters(
+    context: typer.Context,
+    state: list[str] = typer.Option([], help="open, replayed or discarded; open if none."),
+    stream: str = typer.Option("", help="Only of this stream, such as FEEDBACK."),
+    limit: int = _LIMIT,
+    output: Output = OUTPUT,
+) -> None:
+    """List dead letters, newest first."""
+    request = pb.ListDeadLettersRequest(
+        stream=stream,
+        page_size=limit,
+        states=_values(learning_pb2.DeadLetter.State, "STATE_", state),
+    )
+
+    async def ask(selm: SelmClient) -> list[learning_pb2.DeadLetter]:
+        reply = await selm.feedback.learning.ListDeadLetters(request)
+        return list(reply.dead_letters)
+
+    print_messages(
+        output,
+        session(context).run(ask),
+        {
+            "created": lambda d: when(d.create_time),
+            "dead letter": lambda d: d.name,
+            "state": lambda d: enum_word(d, "state"),
+            "consumer": lambda d: d.consumer,
+            "deliveries": lambda d: str(d.delivery_count),
+            "error": lambda d: d.failure.message,
+        },
+    )
+
+
+@dead_letters.command("replay")
+def replay_dead_letters(
+    context: typer.Context,
+    names: list[str] = typer.Argument(None, help="deadLetters/{dead_letter}; all open if none."),
+) -> None:
+    """Deliver again what these hold; nothing counts twice."""
+    request = pb.ReplayDeadLettersRequest(
+        names=names or ["deadLetters/-"], request_id=new_request_id()
+    )
+
+    async def ask(selm: SelmClient) -> int:
+        learning = selm.feedback.learning
+        reply = await selm.patience.through(lambda: learning.ReplayDeadLetters(request))
+        return int(reply.replay_count)
+
+    out.print(f"replayed {session(context).run(ask)}")
+
+
+@dead_letters.command("discard")
+def discard_dead_letters(
+    context: typer.Context,
+    names: list[str] = typer.Argument(help="deadLetters/{dead_letter}."),
+    reason: str = typer.Option(..., help="Kept for audit."),
+) -> None:
+    """Give these up; what they carried ends failed."""
+    request = pb.DiscardDeadLettersRequest(names=names, reason=reason, request_id=new_request_id())
+
+    async def ask(selm: SelmClient) -> int:
+        learning = selm.feedback.learning
+        reply = await selm.patience.through(lambda: learning.DiscardDeadLetters(request))
+        return int(reply.discard_count)
+
+    out.print(f"discarded {session(context).run(ask)}")
+
+
+def _run_on_request(context: typer.Context, output: Output, call: Callable[[Any], Any]) -> None:
+    async def ask(selm: SelmClient) -> learning_pb2.TrainingRequest:
+        reply = await selm.patience.through(lambda: call(selm.feedback.learning))
+        request: learning_pb2.TrainingRequest = reply.training_request
+        return request
+
+    request = session(context).run(ask)
+    fields = {
+        "request": request.name,
+        "state": enum_word(request, "state"),
+        "priority": str(request.priority),
+        "job": request.training_job,
+    }
+    print_fields(output, request, fields)
+
+
+def _print_policy(output: Output, policy: learning_pb2.TrainingPolicy) -> None:
+    fields = {
+        "policy": policy.name,
+        "paused": "yes" if policy.paused else "no",
+        "min_lessons": str(policy.min_lessons),
+        **{name: _span(policy, name) for name in ("max_lesson_age", "debounce", "cooldown")},
+        "daily_budget": _span(policy, "daily_budget") or "unlimited",
+        "schedule": policy.schedule or "off",
+        "review_required": "yes" if policy.review_required else "no",
+        "quorum_authors": str(policy.quorum_authors),
+        "max_author_share": f"{policy.max_author_share:g}" if policy.max_author_share else "auto",
+        "default_consent": enum_word(policy, "default_consent"),
+        "changed": when(policy.update_time),
+    }
+    print_fields(output, policy, fields)
+
+
+def _span(policy: learning_pb2.TrainingPolicy, name: str) -> str:
+    if not policy.HasField(name):  # type: ignore[arg-type]
+        return ""
+    return f"{getattr(policy, name).ToTimedelta().total_seconds():g} s"
+
+
+def _field(name: str, value: Any) -> Any:
+    if name in _SPANS:
+        span = Duration()
+        span.FromMicroseconds(round(value * 1e6))
+        return span
+    if name == "default_consent":
+        return _values(feedback_event_pb2.Consent, "CONSENT_", [value])[0]
+    return value
+
+
+def _values(kind: Any, prefix: str, words: list[str]) -> list[Any]:
+    """Values of an enum by their words in any case."""
+    known = {name.removeprefix(prefix): value for name, value in kind.items()}
+    if unknown := {word.upper() for word in words} - known.keys():
+        raise typer.BadParameter(f"no such value: {', '.join(sorted(unknown))}")
+    return [known[word.upper()] for word in words]
