@@ -6,7 +6,7 @@ bare      plain nats-py publishes messages of that size to the same nats-server,
 celery    task.delay on Redis, which syncs every write; a worker keeps each in a Redis list
 All sync to disk before they acknowledge. In each round each takes its turn at each concurrency, in
 an order that rotates; ratios are of one round, and their median is told. The first round is not
-counted. Lastly GetFeedbackEvent is measured.
+counted. Lastly batches and GetFeedbackEvent are measured.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from tests.bench.feedback_load import BATCH_ITEMS
 from tests.bench.feedback_process import LineProcess
 from tests.bench.feedback_redis import classic_stack, find_redis, requirements
 from tests.bench.feedback_stack import FeedbackStack, feedback_stack, stored_bytes
@@ -28,6 +29,7 @@ from tests.bench.memory_peers import PeerError
 # CreateFeedbackEvent at 64 calls at once, as a share of the best bare publish rate.
 GOAL = 0.5
 GOAL_CONCURRENCY = 64
+BATCH_CONCURRENCY = (1, 4)
 NUM_GENERATIONS = 512
 
 Turn = Callable[[int], dict[str, Any]]
@@ -74,20 +76,20 @@ class Benchmark:
             if "celery" in self._turns:
                 kept = [kept_rate(one["celery", concurrency]) for one in self._rounds]
                 line["selm_to_celery_kept"] = self._ratio(concurrency, kept)
-            line["selm_to_best_bare"] = self._ratio(concurrency, self._best_bare())
+            line["selm_to_best_bare"] = self._ratio(concurrency, self.best_bare())
             say(measure="create", concurrency=concurrency, **line)
         if GOAL_CONCURRENCY in self._options.concurrency:
-            reached = self._ratio(GOAL_CONCURRENCY, self._best_bare())
+            reached = self._ratio(GOAL_CONCURRENCY, self.best_bare())
             say(
                 measure="goal",
                 concurrency=GOAL_CONCURRENCY,
-                best_bare_per_s=round(statistics.median(self._best_bare()), 1),
+                best_bare_per_s=round(statistics.median(self.best_bare()), 1),
                 selm_to_best_bare=reached,
                 goal=GOAL,
                 is_reached=reached >= GOAL,
             )
 
-    def _best_bare(self) -> list[float]:
+    def best_bare(self) -> list[float]:
         """The best rate that the broker gave to plain publishes in each round."""
         return [
             max(rate(turn) for (name, _), turn in one.items() if name == "bare")
@@ -134,6 +136,22 @@ def measure_get(load: LineProcess, options: argparse.Namespace) -> None:
         request = {"do": "get", "concurrency": concurrency, "seconds": options.turn_s}
         turns = [load.ask(request) for _ in range(options.rounds)]
         say(measure="get", concurrency=concurrency, selm=times(turns))
+
+
+def measure_batch(load: LineProcess, options: argparse.Namespace, best_bare: float) -> None:
+    """BatchCreateFeedbackEvents, which spares what each call costs by itself."""
+    for concurrency in BATCH_CONCURRENCY:
+        request = {"do": "batch", "concurrency": concurrency, "seconds": options.turn_s}
+        turns = [load.ask(request) for _ in range(options.rounds)]
+        events_per_s = BATCH_ITEMS * statistics.median(map(rate, turns))
+        say(
+            measure="batch",
+            items=BATCH_ITEMS,
+            concurrency=concurrency,
+            calls=times(turns),
+            events_per_s=round(events_per_s, 1),
+            to_best_bare=round(events_per_s / best_bare, 2),
+        )
 
 
 def add_classic(
@@ -188,6 +206,7 @@ def main(arguments: Sequence[str]) -> None:
             add_classic(benchmark, options, folder, resources, size)
         benchmark.run()
         benchmark.report()
+        measure_batch(load, options, statistics.median(benchmark.best_bare()))
         measure_get(load, options)
 
 

@@ -1,7 +1,8 @@
 """The load of `tests.bench.feedback`: one process, asked by lines of JSON, that calls for a while.
 
-Kinds of turns: `create` and `get` call feedback_svc; `bare` publishes messages of the same size to
-the same nats-server with plain nats-py. Each runs so many calls at once, each awaited by itself.
+Kinds of turns: `create`, `batch` and `get` call feedback_svc; `bare` publishes messages of the same
+size to the same nats-server with plain nats-py. Each runs so many calls at once, each awaited by
+itself.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from selm.api.feedback.v1 import (
     feedback_service_pb2_grpc,
 )
 
+BATCH_ITEMS = 64
 STREAM, SUBJECT = "BENCH", "bench.bare"
 TENANT = (("x-selm-tenant", "bench"),)
 _CALL_S = 30.0
@@ -44,21 +46,39 @@ class Load:
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """One turn."""
         self._payload = os.urandom(request.get("num_bytes", 0))
-        calls: dict[str, Call] = {"create": self.create, "get": self.get, "bare": self.publish}
+        calls: dict[str, Call] = {
+            "create": self.create,
+            "batch": self.create_many,
+            "get": self.get,
+            "bare": self.publish,
+        }
         return await turn(calls[request["do"]], request["concurrency"], request["seconds"])
 
     async def create(self) -> None:
+        reply = await self._feedback.CreateFeedbackEvent(
+            self._request(), metadata=TENANT, timeout=_CALL_S
+        )
+        self._created.append(reply.feedback_event.name)
+
+    async def create_many(self) -> None:
+        items = [self._request() for _ in range(BATCH_ITEMS)]
+        request = feedback_service_pb2.BatchCreateFeedbackEventsRequest(requests=items)
+        reply = await self._feedback.BatchCreateFeedbackEvents(
+            request, metadata=TENANT, timeout=_CALL_S
+        )
+        if not all(result.HasField("feedback_event") for result in reply.results):
+            raise RuntimeError(f"an item of a batch was not recorded: {reply.results}")
+
+    def _request(self) -> Any:
         # Each differs from every other: the same words on the same answer would be a repeat.
         self._num += 1
         rating = feedback_event_pb2.Rating(value=round(random.uniform(0, 5), 6), max_value=5)
         event = feedback_event_pb2.FeedbackEvent(
             generation=self._generations[self._num % len(self._generations)], rating=rating
         )
-        request = feedback_service_pb2.CreateFeedbackEventRequest(
+        return feedback_service_pb2.CreateFeedbackEventRequest(
             feedback_event=event, request_id=str(uuid.uuid4())
         )
-        reply = await self._feedback.CreateFeedbackEvent(request, metadata=TENANT, timeout=_CALL_S)
-        self._created.append(reply.feedback_event.name)
 
     async def get(self) -> None:
         request = feedback_service_pb2.GetFeedbackEventRequest(name=random.choice(self._created))
