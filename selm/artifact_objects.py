@@ -13,7 +13,7 @@ from selm.bus_setup import ensure_objects
 from selm.delivery import CaughtUp
 from selm.errors import SelmError
 from selm.nats_connection import NatsConnection
-from selm.replay import ReplayRequest, replay
+from selm.replay import ReplayRequest, read_stored, replay
 
 _CHUNK_BYTES = 1024 * 1024
 # At most this many chunks on the way: 8 MiB of memory whatever the size of the artifact.
@@ -51,6 +51,20 @@ class ObjectBucket:
             raise SelmError("ARTIFACT_UNAVAILABLE", f"no artifact {name} in {self._bucket}")
         with await asyncio.to_thread(into.open, "wb") as file:
             await self._copy_chunks(info, file)
+
+    async def delete(self, name: str) -> None:
+        """Take an object and its bytes away for good; nothing happens if it is not there."""
+        with broker_errors():
+            info = await self._info(name)
+            if info is None:
+                return
+            subject = f"$O.{self._bucket}.C.{info.nuid}"
+            request = ReplayRequest(self._stream, (subject,), is_headers_only=True)
+            for chunk in await read_stored(self._connection, request):
+                # The broker overwrites these bytes on its disk; a purge would only forget them.
+                sequence = chunk.metadata.sequence.stream
+                await self._connection.jetstream().delete_msg(self._stream, sequence)
+            await self._store().delete(name)
 
     async def _copy_chunks(self, info: Any, file: Any) -> None:
         subject = f"$O.{self._bucket}.C.{info.nuid}"

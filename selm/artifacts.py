@@ -42,6 +42,9 @@ class ArtifactStore(Protocol):
         `into` appears only when it is complete and right.
         """
 
+    async def delete(self, sha256: str) -> None:
+        """Take an artifact's bytes away for good; doing it twice is fine."""
+
 
 def open_store(settings: SharedSettings, bus: Bus) -> ArtifactStore:
     """The store that `SELM_ARTIFACTS_URI` names."""
@@ -85,6 +88,11 @@ class FileArtifactStore:
 
         return await _fetch(sha256, into, write)
 
+    async def delete(self, sha256: str) -> None:
+        if not _SHA256.fullmatch(sha256):
+            raise ValueError(f"not a sha256: {sha256!r}")
+        await asyncio.to_thread((self._folder / sha256).unlink, missing_ok=True)
+
 
 class BusArtifactStore:
     """Artifacts in the object store of the bus: no volume to share between services."""
@@ -105,6 +113,9 @@ class BusArtifactStore:
             await self._objects.get(sha256, partial)
 
         return await _fetch(sha256, into, write)
+
+    async def delete(self, sha256: str) -> None:
+        await self._objects.delete(sha256)
 
 
 def check_uri(uri: str, sha256: str, scheme: str) -> None:

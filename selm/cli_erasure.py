@@ -86,7 +86,8 @@ def _print_receipt(erasure: Erasure) -> None:
         "erasure": erasure.name,
         "user": erasure.user,
         "state": enum_word(erasure, "state") if erasure.name else "",
-        "asked": when(erasure.create_time),
+        # A dry run has no name: nothing was asked for yet.
+        "asked": when(erasure.create_time) if erasure.name else "",
         "completed": when(erasure.end_time),
     }
     fields |= {receipt.service: _standing(receipt) for receipt in erasure.receipts}

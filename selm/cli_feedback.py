@@ -12,7 +12,9 @@ from selm.api.feedback.v1 import feedback_service_pb2
 from selm.cli_output import (
     OUTPUT,
     Output,
+    enum_value,
     enum_word,
+    enum_words,
     err,
     out,
     print_fields,
@@ -23,15 +25,12 @@ from selm.cli_output import (
 )
 from selm.client import Receipt, SelmClient
 
-THUMBS = ("up", "down")
-ACTIONS = ("regenerated", "edited", "copied", "abandoned")
-KINDS = ("thumbs", "rating", "correction", "preference", "comment", "implicit")
-STATES = ("accepted", "quarantined", "in_review", "rejected", "erased")
-
 GENERATION = typer.Argument(help="generations/{generation}, as `selm chat` prints it.")
 TARGET = typer.Argument(help="generations/{generation} or conversations/{conversation}.")
-ONLY_KIND = typer.Option([], "--kind", help=f"{', '.join(KINDS)}; may be repeated.")
-ONLY_STATE = typer.Option([], "--state", help=f"{', '.join(STATES)}; may be repeated.")
+ONLY_KIND = typer.Option([], "--kind", help=f"{enum_words(pb.FeedbackKind)}; may be repeated.")
+ONLY_STATE = typer.Option(
+    [], "--state", help=f"{enum_words(pb.FeedbackEvent.State)}; may be repeated."
+)
 ONLY_GENERATION = typer.Option("", "--generation", help="Only about this generations/{generation}.")
 ONLY_ADAPTER = typer.Option("", "--adapter", help="Only for this adapters/{adapter}.")
 ONLY_USER = typer.Option("", "--user", help="Only of this users/{user}.")
@@ -66,7 +65,7 @@ def thumbs(
     output: Output = OUTPUT,
 ) -> None:
     """Approve or disapprove."""
-    is_up = _one_of(THUMBS, direction) == "up"
+    is_up = enum_value(pb.Thumbs, direction) == pb.THUMBS_UP
     _give(context, output, lambda selm: selm.thumbs(target, up=is_up))
 
 
@@ -109,12 +108,12 @@ def comment(
 def note_action(
     context: typer.Context,
     target: str = TARGET,
-    action: str = typer.Argument(help=", ".join(ACTIONS)),
+    action: str = typer.Argument(help=f"{enum_words(pb.Implicit.Action)}."),
     text: str = typer.Option("", help="What the answer was edited to."),
     output: Output = OUTPUT,
 ) -> None:
     """Note what was done with an answer."""
-    value = pb.Implicit.Action.Value(f"ACTION_{_one_of(ACTIONS, action).upper()}")
+    value = enum_value(pb.Implicit.Action, action)
     _give(context, output, lambda selm: selm.note_action(target, value, text))
 
 
@@ -147,7 +146,7 @@ def get_event(
     print_fields(output, event, fields)
 
 
-@feedback.command("list")
+@feedback.command("ls")
 def list_events(
     context: typer.Context,
     kind: list[str] = ONLY_KIND,
@@ -252,20 +251,12 @@ def _filter(
     kinds: list[str], states: list[str], generation: str, adapter: str, user: str
 ) -> pb.FeedbackFilter:
     return pb.FeedbackFilter(
-        kinds=[pb.FeedbackKind.Value(f"FEEDBACK_KIND_{_one_of(KINDS, k).upper()}") for k in kinds],
-        states=[
-            pb.FeedbackEvent.State.Value(f"STATE_{_one_of(STATES, s).upper()}") for s in states
-        ],
+        kinds=[enum_value(pb.FeedbackKind, word) for word in kinds],
+        states=[enum_value(pb.FeedbackEvent.State, word) for word in states],
         generation=generation,
         adapter=adapter,
         user=user,
     )
-
-
-def _one_of(words: tuple[str, ...], word: str) -> str:
-    if word.lower() not in words:
-        raise typer.BadParameter(f"{word}: give {', '.join(words[:-1])} or {words[-1]}")
-    return word.lower()
 
 
 def _target(event: pb.FeedbackEvent) -> str:

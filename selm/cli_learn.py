@@ -12,7 +12,9 @@ from selm.api.trainer.v1 import trainer_service_pb2, training_job_pb2
 from selm.cli_output import (
     OUTPUT,
     Output,
+    enum_value,
     enum_word,
+    enum_words,
     err,
     out,
     print_fields,
@@ -121,20 +123,17 @@ def watch_job(
 @lessons.command("ls")
 def list_lessons(
     context: typer.Context,
-    state: list[str] = typer.Option([], help="Only in this state; may be repeated."),
+    state: list[str] = typer.Option(
+        [], help=f"{enum_words(lesson_pb2.Lesson.State)}; may be repeated."
+    ),
     adapter: str = typer.Option("", help="Only of this adapters/{adapter}."),
     user: str = typer.Option("", help="Only of this users/{user}."),
     limit: int = typer.Option(20, min=1, max=500, help="Last changed this many."),
     output: Output = OUTPUT,
 ) -> None:
     """List lessons, last changed first."""
-    known = {name.removeprefix("STATE_") for name in lesson_pb2.Lesson.State.keys()}  # noqa: SIM118
-    if unknown := {word.upper() for word in state} - known:
-        raise typer.BadParameter(f"no such state: {', '.join(sorted(unknown))}")
     request = lesson_service_pb2.ListLessonsRequest(page_size=limit)
-    request.filter.states.extend(
-        lesson_pb2.Lesson.State.Value(f"STATE_{word.upper()}") for word in state
-    )
+    request.filter.states.extend(enum_value(lesson_pb2.Lesson.State, word) for word in state)
     request.filter.adapter, request.filter.user = adapter, user
 
     async def ask(selm: SelmClient) -> list[lesson_pb2.Lesson]:

@@ -25,6 +25,7 @@ from selm.api.memory.v1 import memory_pb2, memory_service_pb2, search_pb2
 from selm.cli_output import (
     OUTPUT,
     Output,
+    enum_value,
     enum_word,
     err,
     out,
@@ -191,7 +192,8 @@ def purge(
     """Delete all memories of one user, in every state, for good."""
     request = pb.PurgeMemoriesRequest(parent=user, force=yes, request_id=new_request_id())
     if kind:
-        request.filter.CopyFrom(search_pb2.MemoryFilter(types=[_type_of(name) for name in kind]))
+        types = [enum_value(memory_pb2.MemoryType, word) for word in kind]
+        request.filter.CopyFrom(search_pb2.MemoryFilter(types=types))
 
     async def ask(selm: SelmClient) -> pb.PurgeMemoriesResponse:
         return await selm.memory.admin.PurgeMemories(request, timeout=_PURGE_TIMEOUT_S)
@@ -261,16 +263,6 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 def _line_of(frame: pb.ExportMemoriesResponse) -> str:
     request = pb.ImportMemoriesRequest(memory=frame.memory, vector=frame.vector)
     return json.dumps(json_format.MessageToDict(request), ensure_ascii=False)
-
-
-def _type_of(word: str) -> "memory_pb2.MemoryType.ValueType":
-    try:
-        return memory_pb2.MemoryType.Value(f"MEMORY_TYPE_{word.upper()}")
-    except ValueError:
-        known = ", ".join(
-            name.removeprefix("MEMORY_TYPE_") for name in memory_pb2.MemoryType.keys()[1:]
-        )
-        raise typer.BadParameter(f"must be one of {known}", param_hint="--type") from None
 
 
 def _progress() -> Progress:

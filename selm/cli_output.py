@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -130,15 +131,36 @@ def print_json(message: Message) -> None:
 
 def enum_word(message: Message, field: str) -> str:
     """An enum field without its prefix: STATE_QUEUED of State reads QUEUED."""
-    descriptor = message.DESCRIPTOR.fields_by_name[field]
-    assert descriptor.enum_type is not None
-    value = descriptor.enum_type.values_by_number[getattr(message, field)].name
-    zero = descriptor.enum_type.values_by_number[0].name
-    return value.removeprefix(zero.removesuffix("UNSPECIFIED"))
+    kind = message.DESCRIPTOR.fields_by_name[field].enum_type
+    assert kind is not None
+    return kind.values_by_number[getattr(message, field)].name.removeprefix(_prefix(kind))
+
+
+def enum_words(kind: Any) -> str:
+    """The words of an enum, as a person types them: `waiting, queued or failed`."""
+    *others, last = _numbers(kind)
+    return f"{', '.join(others)} or {last}"
+
+
+def enum_value(kind: Any, word: str) -> Any:
+    """The value of an enum by its word in any case: `queued` is STATE_QUEUED of State."""
+    numbers = _numbers(kind)
+    if word.lower() not in numbers:
+        raise typer.BadParameter(f"{word}: give {enum_words(kind)}")
+    return numbers[word.lower()]
+
+
+def _numbers(kind: Any) -> dict[str, int]:
+    prefix = _prefix(kind.DESCRIPTOR)
+    return {name.removeprefix(prefix).lower(): n for name, n in kind.items() if n}
+
+
+def _prefix(kind: Any) -> str:
+    return kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
 
 
 def when(time: Timestamp) -> str:
     """A timestamp in local time; empty if unset."""
     if not time.seconds:
         return ""
-    return time.ToDatetime().astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,5 +1,8 @@
 """`selm review`: what waits for a reviewer, what authors do not agree on, and the authors."""
 
+from collections.abc import Callable
+from typing import Any
+
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -9,7 +12,9 @@ from selm.api.feedback.v1 import review_service_pb2 as pb
 from selm.cli_output import (
     OUTPUT,
     Output,
+    enum_value,
     enum_word,
+    enum_words,
     print_fields,
     print_messages,
     session,
@@ -33,13 +38,15 @@ def add_to(app: typer.Typer) -> None:
 @review.command("ls")
 def list_items(
     context: typer.Context,
-    state: str = typer.Option("pending", help="pending, approved, amended or rejected."),
+    state: str = typer.Option("pending", help=f"{enum_words(review_pb2.ReviewItem.State)}."),
     adapter: str = typer.Option("", help="adapters/{adapter}; empty is any."),
     limit: int = LIMIT,
     output: Output = OUTPUT,
 ) -> None:
     """List what was withheld, oldest first, with what the screen found."""
-    request = pb.ListReviewItemsRequest(states=[_state(state)], adapter=adapter, page_size=limit)
+    request = pb.ListReviewItemsRequest(
+        states=[enum_value(review_pb2.ReviewItem.State, state)], adapter=adapter, page_size=limit
+    )
 
     async def ask(selm: SelmClient) -> pb.ListReviewItemsResponse:
         return await selm.feedback.review.ListReviewItems(request)
@@ -65,11 +72,7 @@ def approve(
     request = pb.ApproveReviewItemRequest(
         name=_item_name(item), reason=reason, request_id=new_request_id()
     )
-
-    async def ask(selm: SelmClient) -> pb.ApproveReviewItemResponse:
-        return await selm.feedback.review.ApproveReviewItem(request)
-
-    _print_item(output, session(context).run(ask).review_item)
+    _decide(context, output, lambda desk: desk.ApproveReviewItem(request))
 
 
 @review.command()
@@ -83,11 +86,7 @@ def reject(
     request = pb.RejectReviewItemRequest(
         name=_item_name(item), reason=reason, request_id=new_request_id()
     )
-
-    async def ask(selm: SelmClient) -> pb.RejectReviewItemResponse:
-        return await selm.feedback.review.RejectReviewItem(request)
-
-    _print_item(output, session(context).run(ask).review_item)
+    _decide(context, output, lambda desk: desk.RejectReviewItem(request))
 
 
 @review.command()
@@ -104,11 +103,7 @@ def amend(
     request = pb.AmendReviewItemRequest(
         name=_item_name(item), correction=correction, reason=reason, request_id=new_request_id()
     )
-
-    async def ask(selm: SelmClient) -> pb.AmendReviewItemResponse:
-        return await selm.feedback.review.AmendReviewItem(request)
-
-    _print_item(output, session(context).run(ask).review_item)
+    _decide(context, output, lambda desk: desk.AmendReviewItem(request))
 
 
 @review.command()
@@ -152,7 +147,8 @@ def resolve(
     )
 
     async def ask(selm: SelmClient) -> pb.ResolveConflictResponse:
-        return await selm.feedback.review.ResolveConflict(request)
+        desk = selm.feedback.review
+        return await selm.patience.through(lambda: desk.ResolveConflict(request))
 
     found = session(context).run(ask).conflict
     fields = {
@@ -200,7 +196,7 @@ def author(
     given = {"trust": trust, "trust_fixed": fixed, "blocked": blocked}
     changed = [field for field, value in given.items() if value is not None]
     if not changed:
-        raise typer.BadParameter("--trust, --fixed, --moving, --block or --unblock")
+        raise typer.BadParameter("give --trust, --fixed, --moving, --block or --unblock")
     wanted = review_pb2.Author(
         name=name if name.startswith("authors/") else names.author_name(name),
         trust=trust or 0.0,
@@ -212,7 +208,8 @@ def author(
     )
 
     async def ask(selm: SelmClient) -> pb.UpdateAuthorResponse:
-        return await selm.feedback.review.UpdateAuthor(request)
+        desk = selm.feedback.review
+        return await selm.patience.through(lambda: desk.UpdateAuthor(request))
 
     found = session(context).run(ask).author
     fields = {
@@ -224,20 +221,19 @@ def author(
     print_fields(output, found, fields)
 
 
-def _state(word: str) -> review_pb2.ReviewItem.State.ValueType:
-    states = review_pb2.ReviewItem.State
-    if f"STATE_{word.upper()}" not in states.keys()[1:]:
-        raise typer.BadParameter("pending, approved, amended or rejected", param_hint="--state")
-    return states.Value(f"STATE_{word.upper()}")
-
-
 def _item_name(item: str) -> str:
     if item.startswith("reviewItems/"):
         return item
     return names.review_item_name(item.removeprefix("feedbackEvents/"))
 
 
-def _print_item(output: Output, item: review_pb2.ReviewItem) -> None:
+def _decide(context: typer.Context, output: Output, call: Callable[[Any], Any]) -> None:
+    async def ask(selm: SelmClient) -> review_pb2.ReviewItem:
+        reply = await selm.patience.through(lambda: call(selm.feedback.review))
+        item: review_pb2.ReviewItem = reply.review_item
+        return item
+
+    item = session(context).run(ask)
     event = item.feedback_event
     fields = {
         "item": item.name,

@@ -11,7 +11,9 @@ from selm.api.feedback.v1 import learning_service_pb2 as pb
 from selm.cli_output import (
     OUTPUT,
     Output,
+    enum_value,
     enum_word,
+    enum_words,
     out,
     print_fields,
     print_messages,
@@ -68,7 +70,9 @@ def set_policy(
     ),
     quorum_authors: int | None = typer.Option(None, help="Authors who must agree."),
     max_author_share: float | None = typer.Option(None, help="Of a dataset, above 0 to 1."),
-    default_consent: str | None = typer.Option(None, help="Such as memory_only."),
+    default_consent: str | None = typer.Option(
+        None, help=f"{enum_words(feedback_event_pb2.Consent)}."
+    ),
     reset: list[str] = typer.Option([], help="Field to set back to its default; repeatable."),
     output: Output = OUTPUT,
 ) -> None:
@@ -91,7 +95,11 @@ def set_policy(
     request = pb.UpdateTrainingPolicyRequest(training_policy=wanted, request_id=new_request_id())
     request.update_mask.paths.extend([*fields, *reset])
     if not request.update_mask.paths:
-        raise typer.BadParameter("nothing to change")
+        raise typer.BadParameter("give at least one option that changes something")
+    if unknown := set(reset) - chosen.keys():
+        raise typer.BadParameter(
+            f"{', '.join(sorted(unknown))}: give {', '.join(chosen)}", param_hint="--reset"
+        )
 
     async def ask(selm: SelmClient) -> learning_pb2.TrainingPolicy:
         learning = selm.feedback.learning
@@ -105,7 +113,9 @@ def set_policy(
 @requests.command("ls")
 def list_requests(
     context: typer.Context,
-    state: list[str] = typer.Option([], help="Only in this state; may be repeated."),
+    state: list[str] = typer.Option(
+        [], help=f"{enum_words(learning_pb2.TrainingRequest.State)}; may be repeated."
+    ),
     adapter: str = typer.Option("", help="Only of this adapters/{adapter}."),
     limit: int = _LIMIT,
     output: Output = OUTPUT,
@@ -114,7 +124,7 @@ def list_requests(
     request = pb.ListTrainingRequestsRequest(
         adapter=adapter,
         page_size=limit,
-        states=_values(learning_pb2.TrainingRequest.State, "STATE_", state),
+        states=[enum_value(learning_pb2.TrainingRequest.State, word) for word in state],
     )
 
     async def ask(selm: SelmClient) -> list[learning_pb2.TrainingRequest]:
@@ -171,7 +181,7 @@ def list_dead_letters(
     request = pb.ListDeadLettersRequest(
         stream=stream,
         page_size=limit,
-        states=_values(learning_pb2.DeadLetter.State, "STATE_", state),
+        states=[enum_value(learning_pb2.DeadLetter.State, word) for word in state],
     )
 
     async def ask(selm: SelmClient) -> list[learning_pb2.DeadLetter]:
@@ -272,13 +282,5 @@ def _field(name: str, value: Any) -> Any:
         span.FromMicroseconds(round(value * 1e6))
         return span
     if name == "default_consent":
-        return _values(feedback_event_pb2.Consent, "CONSENT_", [value])[0]
+        return enum_value(feedback_event_pb2.Consent, value)
     return value
-
-
-def _values(kind: Any, prefix: str, words: list[str]) -> list[Any]:
-    """Values of an enum by their words in any case."""
-    known = {name.removeprefix(prefix): value for name, value in kind.items()}
-    if unknown := {word.upper() for word in words} - known.keys():
-        raise typer.BadParameter(f"no such value: {', '.join(sorted(unknown))}")
-    return [known[word.upper()] for word in words]

@@ -105,6 +105,8 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec("jobs", history=8),
     BucketSpec("evaluations"),
     BucketSpec("datasets"),
+    # What feedback_svc froze for people to take out; the trainers' own sets are in `datasets`.
+    BucketSpec("frozen_datasets"),
     # What no revision may hold any more, and which ones do; see trainer_svc.registry.taints.
     BucketSpec("taints"),
     BucketSpec("request_ids"),

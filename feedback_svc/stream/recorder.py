@@ -79,7 +79,7 @@ class Recorder:
         if same is not None:
             raise SelmError(
                 "FEEDBACK_DUPLICATE",
-                f"you said the same about {draft.target} before",
+                f"you said the same about {draft.target} before: {same.name}",
                 metadata={"feedback_event": same.name},
             )
 

@@ -74,7 +74,9 @@ class Load:
         self._num += 1
         rating = feedback_event_pb2.Rating(value=round(random.uniform(0, 5), 6), max_value=5)
         event = feedback_event_pb2.FeedbackEvent(
-            generation=self._generations[self._num % len(self._generations)], rating=rating
+            generation=self._generations[self._num % len(self._generations)],
+            rating=rating,
+            labels={"turn": str(self._num)},
         )
         return feedback_service_pb2.CreateFeedbackEventRequest(
             feedback_event=event, request_id=str(uuid.uuid4())

@@ -46,14 +46,14 @@ async def test_what_is_said_can_be_listed_and_exported(selm, peers, tmp_path):
     shown = await selm("feedback", "correct", generation, "Lutz", "-o", "json")
     correction = json.loads(shown)
     listed = [
-        json.loads(line) for line in (await selm("feedback", "list", "-o", "json")).splitlines()
+        json.loads(line) for line in (await selm("feedback", "ls", "-o", "json")).splitlines()
     ]
     assert [event["kind"].removeprefix("FEEDBACK_KIND_") for event in listed] == [
         "CORRECTION",
         "COMMENT",
         "THUMBS",
     ]
-    table = await selm("feedback", "list", "--kind", "comment")
+    table = await selm("feedback", "ls", "--kind", "comment")
     assert "Slow." in table
     assert correction["name"] not in table
     assert "What is the capital of Zubrowka? -> Lutz" in await selm(
@@ -70,8 +70,8 @@ async def test_what_is_said_can_be_listed_and_exported(selm, peers, tmp_path):
 
 async def test_words_that_are_no_kind_are_refused(selm):
     """Before anything is sent."""
-    await selm("feedback", "list", "--kind", "shouting", exit_code=2)
-    await selm("feedback", "list", "--state", "lost", exit_code=2)
+    await selm("feedback", "ls", "--kind", "shouting", exit_code=2)
+    await selm("feedback", "ls", "--state", "lost", exit_code=2)
     await selm("lessons", "ls", "--state", "lost", exit_code=2)
 
 
