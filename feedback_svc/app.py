@@ -5,9 +5,14 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from feedback_svc.datasets.desk import DatasetDesk
+from feedback_svc.datasets.source import FeedbackSource
+from feedback_svc.datasets.store import BUCKET as DATASETS
+from feedback_svc.datasets.store import DatasetStore
 from feedback_svc.erasure.rebuild import LearnAnew
 from feedback_svc.erasure.room import ErasureRoom, Neighbours
 from feedback_svc.events import Codec
+from feedback_svc.events.examples import ExampleLines
 from feedback_svc.intake.intake import Intake
 from feedback_svc.intake.rules import SafetyRules
 from feedback_svc.memory_count import open_memory_count
@@ -17,6 +22,7 @@ from feedback_svc.render.export import render_line
 from feedback_svc.review import room as review
 from feedback_svc.review.room import AuthorsRoom, ReviewRoom
 from feedback_svc.service import FeedbackService
+from feedback_svc.service_datasets import DatasetService
 from feedback_svc.service_erasure import ErasureService
 from feedback_svc.service_learning import LearningService
 from feedback_svc.service_lessons import LessonService
@@ -29,6 +35,7 @@ from feedback_svc.stream.views import LessonViews
 from feedback_svc.training.room import TrainingBooks, TrainingRoom
 from selm import streams
 from selm.api.feedback.v1 import (
+    dataset_service_pb2_grpc,
     feedback_service_pb2_grpc,
     learning_service_pb2_grpc,
     lesson_service_pb2_grpc,
@@ -36,18 +43,12 @@ from selm.api.feedback.v1 import (
 )
 from selm.api.ops.v1 import erasure_service_pb2_grpc
 from selm.app import App, Servicer
+from selm.artifacts import open_store
 from selm.bus import Bus
 from selm.checks import CheckResult
 from selm.durability import critical_sync_checks, sync_checks
 from selm.group_commit import GroupCommitter
 from selm.tasks import end_tasks
-
-
-class _NoDatasets:
-    """Placeholder until the datasets' room is there."""
-
-    async def erase(self, tenant: str, event_names: Any) -> int:
-        return 0
 
 
 @asynccontextmanager
@@ -77,7 +78,15 @@ async def build(settings: FeedbackSettings) -> AsyncIterator[App]:
         )
         reviews = ReviewRoom(people, needs)
         work += [*people.followers(), *reviews.followers(settings.policy_interval_s)]
-        neighbours = Neighbours(memories, _NoDatasets(), LearnAnew(training.desk))
+        source = FeedbackSource(bus, codec)
+        store = DatasetStore(
+            bus.kv(DATASETS),
+            open_store(settings.shared, bus),
+            ExampleLines(),
+            settings.bus_timeout_s,
+        )
+        datasets = DatasetDesk(source, store, books.ledger, policies, people.authors.trust_of)
+        neighbours = Neighbours(memories, datasets, LearnAnew(training.desk))
         erasures = ErasureRoom(bus, codec, journal, neighbours, settings.bus_timeout_s)
         work += erasures.followers()
         async with _running(bus, work):
@@ -86,6 +95,7 @@ async def build(settings: FeedbackSettings) -> AsyncIterator[App]:
                     *_servicers(recorder, reader, LessonViews(journal, books.requests), training),
                     _erasure_servicer(erasures),
                     _review_servicer(reviews),
+                    _dataset_servicer(datasets),
                 ),
                 checks={
                     "nats": lambda: _check_bus(bus),
@@ -154,6 +164,14 @@ def _review_servicer(room: ReviewRoom) -> Servicer:
         "selm.api.feedback.v1.ReviewService",
         review_service_pb2_grpc.add_ReviewServiceServicer_to_server,
         ReviewService(room.items, room.conflicts, room.authors),
+    )
+
+
+def _dataset_servicer(datasets: DatasetDesk) -> Servicer:
+    return Servicer(
+        "selm.api.feedback.v1.DatasetService",
+        dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server,
+        DatasetService(datasets),
     )
 
 

@@ -48,6 +48,7 @@ def compose(
     """
     exchange = None
     if generation is not None:
+        _check_user(draft, generation)
         exchange = generation.exchange or draft.exchange
         if exchange is None:
             raise SelmError(
@@ -77,6 +78,14 @@ def compose(
         digest=draft.digest,
     )
     return record, exchange
+
+
+def _check_user(draft: core.Draft, generation: core.GenerationRecord) -> None:
+    """What one user asked must not be kept as another's: an erasure would not find it."""
+    owners = {draft.user, generation.user} - {"", names.ANONYMOUS_USER}
+    if len(owners) > 1:
+        advice = f"must be the user of the generation, {generation.user}"
+        raise InvalidFields([FieldViolation("feedback_event.user", advice)])
 
 
 def _completed(signal: Signal, exchange: core.Exchange) -> Signal:

@@ -9,6 +9,7 @@ from rich.text import Text
 from selm import (
     __version__,
     cli_adapters,
+    cli_datasets,
     cli_erasure,
     cli_feedback,
     cli_learn,
@@ -31,6 +32,7 @@ cli_feedback.add_to(app)
 cli_learn.add_to(app)
 cli_memory.add_to(app)
 cli_adapters.add_to(app)
+cli_datasets.add_to(app)
 cli_erasure.add_to(app)
 cli_review.add_to(app)
 cli_training.add_to(app)

@@ -156,7 +156,7 @@ def _numbers(kind: Any) -> dict[str, int]:
 
 
 def _prefix(kind: Any) -> str:
-    return kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return str(kind.values_by_number[0].name).removesuffix("UNSPECIFIED")
 
 
 def when(time: Timestamp) -> str:

@@ -4,6 +4,7 @@ import grpc
 
 from selm.api.adapter.v1 import adapter_service_pb2_grpc
 from selm.api.feedback.v1 import (
+    dataset_service_pb2_grpc,
     feedback_service_pb2_grpc,
     learning_service_pb2_grpc,
     lesson_service_pb2_grpc,
@@ -41,6 +42,7 @@ class FeedbackArea:
         self.lessons = lesson_service_pb2_grpc.LessonServiceStub(channel)
         self.learning = learning_service_pb2_grpc.LearningServiceStub(channel)
         self.review = review_service_pb2_grpc.ReviewServiceStub(channel)
+        self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
         self.erasures = erasure_service_pb2_grpc.ErasureServiceStub(channel)
         self.server = server_service_pb2_grpc.ServerServiceStub(channel)
 

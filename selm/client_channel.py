@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from selm.api.adapter.v1 import adapter_service_pb2
 from selm.api.feedback.v1 import (
+    dataset_service_pb2,
     feedback_service_pb2,
     learning_service_pb2,
     lesson_service_pb2,
@@ -28,6 +29,7 @@ from selm.errors import from_rpc_error
 
 CONTRACT = (
     adapter_service_pb2,
+    dataset_service_pb2,
     erasure_service_pb2,
     evaluation_service_pb2,
     feedback_service_pb2,

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from selm.api.error.v1.error_reason_pb2 import ErrorReason, Failure
+from selm.api.feedback.v1 import dataset_service_pb2, feedback_service_pb2
 from selm.api.feedback.v1 import feedback_event_pb2 as pb
-from selm.api.feedback.v1 import feedback_service_pb2
 from selm.client_areas import FeedbackArea
 from selm.client_channel import new_request_id
 from selm.client_retry import Patience, is_outage
@@ -150,6 +150,25 @@ class FeedbackVerbs:
         while True:
             try:
                 async for frame in self.feedback.service.ExportFeedbackEvents(request):
+                    request.resume_token = frame.resume_token
+                    wait = self.patience.start()
+                    yield frame.json
+            except SelmError as error:
+                await wait.after(error)
+            else:
+                return
+
+    async def export_dataset(
+        self, request: dataset_service_pb2.ExportDatasetRequest
+    ) -> AsyncGenerator[str, None]:
+        """Lines of JSON, by index, through broken streams: each once.
+
+        `request.resume_token` moves along: hand the request in again and it goes on from there.
+        """
+        wait = self.patience.start()
+        while True:
+            try:
+                async for frame in self.feedback.datasets.ExportDataset(request):
                     request.resume_token = frame.resume_token
                     wait = self.patience.start()
                     yield frame.json

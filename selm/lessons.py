@@ -232,12 +232,13 @@ class LessonFold:
         known = self._records.get(key)
         if known is None:
             lesson = received(record)
-            for step in self._early.pop(key, []):
-                lesson = advance(lesson, step)
         elif record.num_decisions > known.num_decisions:
             lesson = decided(known, record)
         else:
             return None
+        if lesson.state is not _S.QUARANTINED:
+            for step in self._early.pop(key, []):
+                lesson = advance(lesson, step)
         self._records[key] = lesson
         return lesson
 
@@ -252,7 +253,10 @@ class LessonFold:
         """Takes a step; the changed record, or None if nothing changed (yet)."""
         key = (tenant, lesson)
         before = self._records.get(key)
-        if before is None:
+        is_ahead = before is not None and (
+            before.state is _S.QUARANTINED and step.state not in _ALLOWED[before.state]
+        )
+        if before is None or is_ahead:
             self._early.setdefault(key, []).append(step)
             return None
         after = advance(before, step)

@@ -19,7 +19,7 @@ def handlers(service_names: Callable[[], Iterable[str]]) -> tuple[grpc.GenericRp
     _describe_v1()
 
     async def answer(requests: Any, context: Any) -> AsyncIterator[Any]:
-        servicer = aio.ReflectionServicer(service_names())
+        servicer = aio.ReflectionServicer(service_names(), _Pool())
         async for response in servicer.ServerReflectionInfo(requests, context):
             if response.HasField("file_descriptor_response"):
                 files = response.file_descriptor_response.file_descriptor_proto
@@ -35,6 +35,21 @@ def handlers(service_names: Callable[[], Iterable[str]]) -> tuple[grpc.GenericRp
         grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method})
         for name in (V1, V1ALPHA)
     )
+
+
+class _Pool:
+    """The default pool, but one that also finds RPCs, as `grpcurl describe` asks for them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(descriptor_pool.Default(), name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:
+        pool = descriptor_pool.Default()
+        try:
+            return pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            return pool.FindServiceByName(service).methods_by_name[method].containing_service.file
 
 
 @cache

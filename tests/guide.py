@@ -34,6 +34,7 @@ NAMES = {
     "JOB": r'"(trainingJobs/[^"]+)"',
     "EVALUATION": r'"(evaluations/[^"]+)"',
     "ERASURE": r'"(erasures/[^"]+)"',
+    "DATASET": r'"(datasets/[^"]+)"',
     "ITEM": r'"(reviewItems/[^"]+)"',
     "REVISION": r'"(adapters/[^"/]+/revisions/r[0-9a-f]{16})"',
 }

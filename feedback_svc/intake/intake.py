@@ -58,12 +58,16 @@ class Intake:
         """The event as it shall be stored, and its exchange, both clean."""
         texts, by_field = self._clean_texts(record)
         totals: Counter[str] = sum(map(Counter, by_field.values()), Counter())
+        labels = {key: self._counted(value, totals) for key, value in record.labels.items()}
         if exchange is not None:
-            exchange = self._clean_exchange(exchange, totals)
+            exchange = self.redacted(exchange, lambda text: self._counted(text, totals))
         for kind, count in totals.items():
             REDACTIONS.labels(kind=kind).inc(count)
         record = replace(
-            record, signal=with_texts(record.signal, texts), num_redactions=totals.total()
+            record,
+            signal=with_texts(record.signal, texts),
+            labels=labels,
+            num_redactions=totals.total(),
         )
         findings = tuple(self._findings(record, exchange, by_field))
         return self._settled(replace(record, findings=findings)), exchange
@@ -77,13 +81,11 @@ class Intake:
             {field: one.counts for field, one in cleaned.items() if one.counts},
         )
 
-    def _clean_exchange(self, exchange: core.Exchange, totals: Counter[str]) -> core.Exchange:
-        def clean(text: str) -> str:
-            cleaned = self.rules.clean(text)
-            totals.update(cleaned.counts)
-            return cleaned.text
-
-        return self.redacted(exchange, clean)
+    def _counted(self, text: str, totals: Counter[str]) -> str:
+        """The text, clean; what was taken out is added to the totals."""
+        cleaned = self.rules.clean(text)
+        totals.update(cleaned.counts)
+        return cleaned.text
 
     def _findings(
         self,

@@ -35,6 +35,9 @@ class TenantChanges:
         """The next changes behind a place: names, and the places to go on from."""
         start = bisect_right(self._positions, position)
         end = min(start + MAX_CHUNK, len(self._names))
+        if end > start:
+            # An erasure's changes share one place: a chunk that ended among them would come again.
+            end = bisect_right(self._positions, self._positions[end - 1])
         return [(self._names[index], self._resume_at(index)) for index in range(start, end)]
 
     def add(self, name: str, position: int) -> None:

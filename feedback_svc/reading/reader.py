@@ -131,6 +131,8 @@ class Reader:
             if is_live and changes.num_after(after) > MAX_CHANGES_BEHIND:
                 raise _too_slow()
             chunk = changes.after(after)
+            # A filter may let nothing of a long history through: others have their turn meanwhile.
+            await asyncio.sleep(0)
             if not chunk:
                 is_live = True
                 await changes.wait()

@@ -16,7 +16,7 @@ from feedback_svc.reviewing import Author, AuthorChange
 from feedback_svc.safety.authors import DEFAULT_TRUST, Trust
 from feedback_svc.stream.journal import Journal
 from selm import names
-from selm.errors import SelmError, not_found
+from selm.errors import SelmError, not_found, unavailable
 
 BUCKET = "authors"
 
@@ -35,6 +35,8 @@ class AuthorBook:
         self._conflicts_lost = conflicts_lost
 
     def is_blocked(self, tenant: str, author: str) -> bool:
+        if not self.bucket.is_ready:
+            raise unavailable("STARTING", "authors are being read", waiting_for="authors")
         stored = self.bucket.get(_key(tenant, author))
         return bool(stored and stored.fields["blocked"])
 

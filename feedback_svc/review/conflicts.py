@@ -104,7 +104,7 @@ class ConflictDesk:
         others = {author for other in standing.claims if other != claim for author in other.authors}
         newest = max(statement.sequence for statement in standing.statements)
         reason = self._clean(verdict.reason)
-        resolution = Resolution(claim.answer, verdict.reviewer.subject, reason, newest)
+        resolution = Resolution(standing.id_of(claim), verdict.reviewer.subject, reason, newest)
         await self._quorum.resolutions.choose(subject, resolution, others - set(claim.authors))
 
     def _found(self, tenant: str, name: str) -> Conflict:

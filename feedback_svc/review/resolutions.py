@@ -25,7 +25,7 @@ class ResolutionBook:
             return None
         fields = stored.fields
         return Resolution(
-            fields["answer"], fields["resolver"], fields["reason"], fields["sequence"]
+            fields["claim_id"], fields["resolver"], fields["reason"], fields["sequence"]
         )
 
     def time_of(self, subject: Subject) -> datetime | None:
@@ -41,7 +41,7 @@ class ResolutionBook:
     ) -> None:
         """Keep a choice; STATE_CONFLICT if somebody else chose since."""
         fields = {
-            "answer": resolution.answer,
+            "claim_id": resolution.claim_id,
             "resolver": resolution.resolver,
             "reason": resolution.reason,
             "sequence": resolution.sequence,

@@ -24,9 +24,9 @@ from selm.lessons import Consent
 
 @dataclass(frozen=True)
 class Resolution:
-    """A reviewer's choice. `sequence` is the newest statement he could know."""
+    """A reviewer's choice, by id: its words are its authors'. `sequence` is the newest he knew."""
 
-    answer: str
+    claim_id: str
     resolver: str
     reason: str
     sequence: int
@@ -115,7 +115,7 @@ def _reach(
 
 def _still_chosen(standing: Standing, resolution: Resolution, quorum_authors: int) -> Claim | None:
     chosen = next(
-        (c for c in standing.claims if c.weight > 0 and standing.supports(c, resolution.answer)),
+        (c for c in standing.claims if c.weight > 0 and standing.id_of(c) == resolution.claim_id),
         None,
     )
     if chosen is None:

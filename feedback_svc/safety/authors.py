@@ -28,7 +28,7 @@ class Trust:
 
     @property
     def weight(self) -> float:
-        """0 to 1: what his vote counts in a quorum, and his examples in training."""
+        """0 to 1: what his vote counts in a quorum; the weight of his examples in a dataset."""
         if self.blocked:
             return 0.0
         if self.fixed is not None:

@@ -30,8 +30,3 @@ def repeated_by_many(num_authors: int, limit: int) -> Finding:
 
 def blocked_author() -> Finding:
     return finding(FindingKind.BLOCKED_AUTHOR, "", "its author is blocked")
-
-
-def conflict(num_claims: int) -> Finding:
-    detail = f"authors give {num_claims} different answers to this question"
-    return finding(FindingKind.CONFLICT, "", detail)

@@ -1,6 +1,6 @@
 """All events as they are now: by name, in order, by content; fed by the Journal, does no io."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
@@ -37,10 +37,6 @@ class EventBook:
 
     def tenants(self) -> list[str]:
         return list(self._events)
-
-    def all_events(self) -> Iterator[core.FeedbackRecord]:
-        for events in self._events.values():
-            yield from events.values()
 
     def same_content(
         self, tenant: str, author: str, target: str, digest: str

@@ -38,6 +38,7 @@ class LessonBook:
         self._fold = LessonFold()
         # Lessons that training has still to reach, by tenant and adapter: what the policy looks at.
         self._open: dict[tuple[str, str], dict[str, LessonRecord]] = {}
+        self._open_at: dict[tuple[str, str], tuple[str, str]] = {}
         self._watchers: dict[tuple[str, str], set[_Watcher]] = {}
         # Steps replayed from history are no news to measure.
         self.is_live = False
@@ -53,6 +54,7 @@ class LessonBook:
         """Forget everything, and end every watch: what was watched is not stored any more."""
         self._fold = LessonFold()
         self._open.clear()
+        self._open_at.clear()
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.lose()
@@ -125,11 +127,14 @@ class LessonBook:
                 watcher.frames.put_nowait(lesson)
 
     def _index(self, lesson: LessonRecord) -> None:
-        key = (lesson.tenant, lesson.adapter)
-        group = self._open.setdefault(key, {})
+        place = (lesson.tenant, lesson.name)
+        # Where it was: a decision may have taken its adapter away.
+        before = self._open_at.pop(place, None)
+        if before is not None:
+            self._open[before].pop(lesson.name, None)
+            if not self._open[before]:
+                del self._open[before]
         if lesson.may_train and lesson.state in _OPEN:
-            group[lesson.name] = lesson
-        else:
-            group.pop(lesson.name, None)
-        if not group:
-            del self._open[key]
+            key = (lesson.tenant, lesson.adapter)
+            self._open.setdefault(key, {})[lesson.name] = lesson
+            self._open_at[place] = key

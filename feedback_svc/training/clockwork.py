@@ -22,12 +22,12 @@ class Clockwork:
         self._heeded: dict[str, datetime] = {}
 
     async def due(
-        self, tenant: str, adapter: str, policy: TrainingPolicy, now: datetime
+        self, tenant: str, adapter: str, policy: TrainingPolicy, oldest: datetime, now: datetime
     ) -> datetime | None:
-        """The minute that has come and was not heeded yet."""
-        if not policy.schedule or policy.update_time is None:
+        """The minute that has come and was not heeded yet, since the oldest lesson waits."""
+        if not policy.schedule:
             return None
-        since = policy.update_time
+        since = max(oldest, policy.update_time or oldest)
         # Asked from memory first: most looks end here, without the broker.
         known = self._heeded.get(_path(tenant, adapter))
         if due_minute(policy.schedule, max(since, known or since), now) is None:

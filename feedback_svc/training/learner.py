@@ -66,7 +66,9 @@ class Learner:
     async def _look_at(self, tenant: str, adapter: str) -> None:
         policy, now = self._policies.policy_of(tenant, adapter), self._now()
         lessons = tuple(self._journal.book.open_lessons(tenant, adapter))
-        due = await self._clockwork.due(tenant, adapter, policy, now)
+        waiting = rules.waiting(lessons)
+        oldest = min((lesson.create_time for lesson in waiting), default=now)
+        due = await self._clockwork.due(tenant, adapter, policy, oldest, now)
         views = self._requests.views(tenant, adapter)
         situation = rules.Situation(
             lessons=lessons,
@@ -76,7 +78,7 @@ class Learner:
         )
         trigger = rules.decide(policy, situation, now)
         if trigger is not None:
-            await self._ask(tenant, adapter, trigger, rules.waiting(lessons), due)
+            await self._ask(tenant, adapter, trigger, waiting, due)
         if due is not None and not _is_put_off(policy, situation, trigger):
             await self._clockwork.heed(tenant, adapter, now)
 

@@ -161,7 +161,7 @@ class LetterDesk:
             why = f"{letter.request} was given up: {reason}"
             step = LessonStep(LessonState.REMEMBERED, core.SERVICE, letter.name, why, now)
             await self._parts.maker.give_back(view.request, step)
-        elif letter.lesson:
+        elif letter.lesson and letter.consumer in _CONSUMERS.values():
             lesson = self._parts.journal.book.find(letter.tenant, letter.lesson)
             step = LessonStep(LessonState.FAILED, core.SERVICE, letter.name, reason, now)
             if lesson is not None and not lesson.is_final:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from memory_svc.core import LIVE_STATES, ChangeKind, Memory, State, is_newer, with_keys
+from memory_svc.core import LIVE_STATES, ChangeKind, Memory, State, Visibility, is_newer, with_keys
 from memory_svc.verbs import history
 from memory_svc.verbs.supersession import Outcome, Rival, Superseded, give_way, told_as
 
@@ -50,8 +50,9 @@ def settle(
 def _too_late(
     memory: Memory, there: Memory, newer: Rival, marks: list[str], now: datetime
 ) -> Outcome:
-    if newer.memory.state not in LIVE_STATES:
-        # What was deleted there does not come back in older words; here it may stay.
+    if newer.memory.state not in LIVE_STATES and there.visibility is Visibility.SHARED:
+        # What was deleted there does not come back in older words; with its user it may stay. The
+        # other way it may not: what is no longer shared must not be read by others.
         return Outcome(memory)
     loser = replace(
         there, state=State.SUPERSEDED, superseded_by=newer.memory.name, live_end_time=now

@@ -9,8 +9,11 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from selm.api.event.v1.feedback_event_pb2 import TrainingRequested
+from selm import streams
+from selm.api.event.v1.feedback_event_pb2 import FeedbackEventCreated, TrainingRequested
+from selm.api.feedback.v1.feedback_event_pb2 import Consent, Correction, FeedbackEvent
 from selm.api.feedback.v1.learning_pb2 import TrainingRequest
+from selm.api.feedback.v1.lesson_pb2 import Lesson
 from selm.api.trainer.v1.training_job_pb2 import TrainingJob
 from selm.testing import eventually
 from tests.integration.feedback.learning_client import (
@@ -156,10 +159,10 @@ async def test_a_schedule_that_came_while_nobody_ran_is_heeded_once(
         await service.start(**quiet)
         await client.wait_ready()
         await set_policy(client, schedule="* * * * *")
-        await teach(client, peers, 1)
         await service.kill()
-        # As if it had been set ten minutes ago.
+        # As if it had been set, and the lesson taught, ten minutes ago.
         await _set_back(peers, minutes=10)
+        await _taught_earlier(peers, minutes=10)
         await service.start(crash, **quiet)
         if crash:
             assert await service.died() == 137
@@ -174,6 +177,34 @@ async def test_a_schedule_that_came_while_nobody_ran_is_heeded_once(
     assert len(requests) <= num_minutes
     assert requests[-1].trigger == TrainingRequest.TRIGGER_SCHEDULE
     assert requests[-1].requester == "policy"
+
+
+async def _taught_earlier(peers, minutes: int) -> None:
+    """A remembered lesson, recorded so long ago."""
+    event = FeedbackEvent(
+        name="feedbackEvents/earlier",
+        generation="generations/earlier",
+        correction=Correction(text="It is 7", question="What is the number of house 7?"),
+        user="users/anonymous",
+        adapter="adapters/default",
+        consent=Consent.CONSENT_SHARED_ADAPTER,
+        reach=Consent.CONSENT_SHARED_ADAPTER,
+        state=FeedbackEvent.STATE_ACCEPTED,
+        author="anonymous",
+        lesson=f"lessons/{uuid.uuid4().hex}",
+    )
+    earlier = datetime.now(UTC) - timedelta(minutes=minutes)
+    event.create_time.FromDatetime(earlier)
+    event.event_time.FromDatetime(earlier)
+    message = FeedbackEventCreated(feedback_event=event)
+    message.event_time.FromDatetime(earlier)
+    subject = streams.feedback_created(peers.tenant, event.user)
+    await peers.bus.publish(subject, message, message_id=f"{peers.tenant}{event.name}")
+    await peers.step(
+        Lesson(name=event.lesson, feedback_event=event.name),
+        "REMEMBERED",
+        "users/anonymous/memories/m",
+    )
 
 
 async def _set_back(peers, minutes: int) -> None:

@@ -115,3 +115,26 @@ async def test_fetching_goes_on_across_a_killed_broker(
     await asyncio.to_thread(nats_server.start)
 
     assert (await asyncio.wait_for(fetch, 60)).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("scheme", ["nats", "file"])
+async def test_a_deleted_artifact_is_gone_and_may_come_again(
+    bus: Bus, tmp_path: Path, scheme: str
+) -> None:
+    """Deleting twice is fine, and its neighbours stay."""
+    uri = "nats://artifacts" if scheme == "nats" else (tmp_path / "store").as_uri()
+    store = open_store(SharedSettings(artifacts_uri=uri), bus)
+    path = _file(tmp_path, 2 * 1024 * 1024)
+    stored = await store.put(path)
+    (tmp_path / "other").write_bytes(b"stays")
+    other = await store.put(tmp_path / "other")
+    await store.delete(stored.sha256)
+    await store.delete(stored.sha256)
+
+    with pytest.raises(SelmError) as failure:
+        await store.fetch(stored.uri, stored.sha256, tmp_path / "gone")
+    assert failure.value.reason == "ARTIFACT_UNAVAILABLE"
+    assert (await store.fetch(other.uri, other.sha256, tmp_path / "o")).read_bytes() == b"stays"
+    again = await store.put(path)
+    back = await store.fetch(again.uri, again.sha256, tmp_path / "back")
+    assert back.read_bytes() == path.read_bytes()

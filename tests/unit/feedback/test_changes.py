@@ -39,6 +39,13 @@ def test_an_erasure_of_many_events_is_passed_only_after_its_last():
     assert changes.after(7) == [("e1", 8), ("e2", 8), ("e3", 9)]
 
 
+def test_an_erasure_of_more_events_than_a_piece_is_passed_as_one():
+    """They share one place: a piece that ended among them would come again for ever."""
+    changes = told(("e0", 7), *((f"e{n}", 9) for n in range(MAX_CHUNK + 40))).of("t")
+    assert len(changes.after(8)) == MAX_CHUNK + 40
+    assert changes.after(changes.after(8)[-1][1]) == []
+
+
 def test_tenants_do_not_see_each_other():
     """Each has its own log."""
     heard = told(("e1", 1))

@@ -47,9 +47,17 @@ def test_what_the_caller_says_wins():
         adapter="adapters/other",
         consent=Consent.SHARED_ADAPTER,
     )
-    record, _ = compose(draft)
+    record, _ = compose(draft, replace(GENERATION, user="users/anonymous"))
     assert (record.user, record.adapter) == ("users/bob", "adapters/other")
     assert (record.signal, record.consent) == (signal, Consent.SHARED_ADAPTER)
+
+
+def test_what_one_user_asked_is_never_kept_as_anothers():
+    """The exchange would stand under a name that an erasure of its user does not look at."""
+    draft = replace(DRAFT, user="users/bob")
+    with pytest.raises(InvalidFields) as caught:
+        compose(draft)
+    assert [v.field for v in caught.value.violations] == ["feedback_event.user"]
 
 
 def test_without_any_user_or_adapter_the_defaults_of_the_house_hold():

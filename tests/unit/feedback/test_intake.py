@@ -98,6 +98,13 @@ def test_a_comment_is_redacted_too():
     assert record.num_redactions == 1
 
 
+def test_labels_are_redacted_too():
+    said = event(Thumbs.UP, labels={"from": "bo@zubrowka.example.com", "page": "7"})
+    record, _ = intake().judge(said, None)
+    assert record.labels == {"from": "[EMAIL]", "page": "7"}
+    assert record.num_redactions == 1
+
+
 def test_redaction_can_be_limited_to_secrets_or_switched_off():
     said = Comment(f"bo@zubrowka.example.com uses {SECRET}")
     only_secrets, _ = intake(redaction="SECRETS").judge(event(said), None)

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -111,6 +112,18 @@ async def test_open_lessons_are_those_training_has_still_to_reach():
     assert [x.name for x in lessons.open_lessons("default", "adapters/default")] == [NAME]
     take(lessons, S.FAILED)
     assert lessons.open_groups() == []
+
+
+async def test_a_lesson_that_a_quorum_no_longer_shares_is_open_to_no_adapter():
+    """Its adapter is taken away by a decision, and nothing of it stays behind."""
+    lessons = book()
+    take(lessons, S.REMEMBERED)
+    lesson = lessons.find("default", NAME)
+    assert lesson is not None
+    lessons.receive(replace(lesson, adapter="", num_decisions=1, state=S.RECEIVED))
+    assert lessons.open_groups() == []
+    lessons.receive(replace(lesson, num_decisions=2, state=S.RECEIVED))
+    assert lessons.open_groups() == [("default", "adapters/default")]
 
 
 async def test_a_lesson_without_consent_to_train_is_never_open():

@@ -57,7 +57,14 @@ def changes(records: list[FeedbackRecord], found: Standing, n: int = 2) -> dict[
 
 
 ANNA, BO, CLEO = said("anna", "Zorvane", 1), said("bo", "Lutz", 2), said("cleo", "Zorvane", 3)
-CHOSEN = Resolution("Lutz", "rita", "", 3)
+
+
+def id_of(answer: str) -> str:
+    found = standing([ANNA, BO, CLEO])
+    return next(found.id_of(claim) for claim in found.claims if claim.answer == answer)
+
+
+CHOSEN = Resolution(id_of("Lutz"), "rita", "", 3)
 
 
 @pytest.mark.parametrize(

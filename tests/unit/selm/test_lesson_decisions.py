@@ -145,3 +145,19 @@ def test_a_lesson_purged_before_the_start_is_known_as_erased():
     fold = LessonFold()
     fold.erase(news(question="", answer=""), START)
     assert lesson_in(fold).state is S.ERASED
+
+
+def test_steps_read_before_the_decision_that_allowed_them_are_not_lost():
+    """Lessons and steps travel in two streams, and a restart may read the steps first."""
+    order = [S.REMEMBERED, S.QUEUED, S.TRAINED]
+    steps = [
+        LessonStep(S.REMEMBERED, "memory_svc", "users/ada/memories/m", "", START),
+        LessonStep(S.QUEUED, "feedback_svc", "trainingRequests/t", "", START),
+        LessonStep(S.TRAINED, "trainer_svc", "adapters/default/revisions/r1", "", START),
+    ]
+    fold = fold_of(news(S.QUARANTINED))
+    for step in steps:
+        fold.step("default", "lessons/l1", step)
+    assert lesson_in(fold).state is S.QUARANTINED
+    fold.receive(news(S.RECEIVED, 1))
+    assert states_of(lesson_in(fold)) == [S.RECEIVED, S.QUARANTINED, S.RECEIVED, *order]

@@ -48,9 +48,11 @@ async def test_grpcurl_lists_describes_and_calls(serving) -> None:
     service = "selm.api.ops.v1.ServerService"
     async with serving() as probe:
         described = await asyncio.to_thread(run, probe.target, "describe", service)
+        rpc = await asyncio.to_thread(run, probe.target, "describe", f"{service}.GetServerInfo")
         answer = await asyncio.to_thread(run, probe.target, f"{service}/GetServerInfo")
 
     assert "rpc GetServerInfo" in described
+    assert "rpc GetServerInfo" in rpc
     # ProtoJSON as every other writer spells it, not as Python's descriptors alone would make it.
     assert '"serverInfo"' in answer
     assert '"service": "probe_svc"' in answer

@@ -57,7 +57,7 @@ class CreateDatasetResponse(_message.Message):
     DATASET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def dataset(self) -> _dataset_pb2.Dataset:
-        """The dataset, READY."""
+        """The dataset: READY, or ERASED if a user of it was erased meanwhile."""
 
     def __init__(
         self,

@@ -101,7 +101,8 @@ class DatasetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportDataset(self, request, context):
-        """Streams a dataset as JSONL that the Hugging Face `datasets` loader and TRL read.
+        """Streams a dataset as JSONL. The Hugging Face `datasets` loader and TRL read SFT, DPO and KTO as they
+        are; FULL may need its features named, for its lists may begin late.
         Scope `feedback.export`. Errors: STATE_CONFLICT, DIGEST_MISMATCH. A broken stream goes on with
         resume_token.
         """

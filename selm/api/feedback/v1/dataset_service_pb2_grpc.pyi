@@ -52,7 +52,8 @@ class DatasetServiceStub:
     Scope `feedback.export`. Errors: STATE_CONFLICT if ERASED.
     """
     ExportDataset: _grpc.UnaryStreamMultiCallable[_dataset_service_pb2.ExportDatasetRequest, _dataset_service_pb2.ExportDatasetResponse]
-    """Streams a dataset as JSONL that the Hugging Face `datasets` loader and TRL read.
+    """Streams a dataset as JSONL. The Hugging Face `datasets` loader and TRL read SFT, DPO and KTO as they
+    are; FULL may need its features named, for its lists may begin late.
     Scope `feedback.export`. Errors: STATE_CONFLICT, DIGEST_MISMATCH. A broken stream goes on with
     resume_token.
     """
@@ -81,7 +82,8 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     Scope `feedback.export`. Errors: STATE_CONFLICT if ERASED.
     """
     ExportDataset: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.ExportDatasetRequest, _dataset_service_pb2.ExportDatasetResponse]  # type: ignore[assignment]
-    """Streams a dataset as JSONL that the Hugging Face `datasets` loader and TRL read.
+    """Streams a dataset as JSONL. The Hugging Face `datasets` loader and TRL read SFT, DPO and KTO as they
+    are; FULL may need its features named, for its lists may begin late.
     Scope `feedback.export`. Errors: STATE_CONFLICT, DIGEST_MISMATCH. A broken stream goes on with
     resume_token.
     """
@@ -137,7 +139,8 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ExportDatasetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dataset_service_pb2.ExportDatasetResponse], _abc.AsyncIterator[_dataset_service_pb2.ExportDatasetResponse]]:
-        """Streams a dataset as JSONL that the Hugging Face `datasets` loader and TRL read.
+        """Streams a dataset as JSONL. The Hugging Face `datasets` loader and TRL read SFT, DPO and KTO as they
+        are; FULL may need its features named, for its lists may begin late.
         Scope `feedback.export`. Errors: STATE_CONFLICT, DIGEST_MISMATCH. A broken stream goes on with
         resume_token.
         """

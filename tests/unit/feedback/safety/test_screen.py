@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from feedback_svc.core import Finding
-from feedback_svc.safety.findings import FindingKind, blocked_author, conflict, repeated_by_many
+from feedback_svc.safety.findings import FindingKind, blocked_author, repeated_by_many
 from feedback_svc.safety.redaction import redact
 from feedback_svc.safety.screen import screen
 from selm.api.feedback.v1 import feedback_event_pb2
@@ -121,7 +121,6 @@ def test_kinds_are_those_of_the_contract() -> None:
 
     assert {str(kind) for kind in FindingKind} == kinds - {"UNSPECIFIED"}
     assert blocked_author().kind == "BLOCKED_AUTHOR"
-    assert conflict(2).kind == "CONFLICT"
     assert repeated_by_many(9, 5).kind == "REPEATED_BY_MANY"
 
 

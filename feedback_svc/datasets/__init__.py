@@ -1,0 +1,1 @@
+"""Freezing feedback into training sets. Knows no protobuf and no gRPC."""
