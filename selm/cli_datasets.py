@@ -15,6 +15,7 @@ from selm.api.feedback.v1 import dataset_service_pb2 as pb
 from selm.cli_output import (
     OUTPUT,
     Output,
+    enum_value,
     enum_word,
     err,
     out,
@@ -27,8 +28,6 @@ from selm.client import SelmClient
 from selm.client_channel import new_request_id
 from selm.names import DEFAULT_ADAPTER
 
-FORMATS = ("sft", "dpo", "kto", "full")
-SPLITS = ("train", "holdout")
 NAME = typer.Argument(help="datasets/{dataset}, or its id.")
 
 datasets = typer.Typer(help="Training sets frozen from feedback.", no_args_is_help=True)
@@ -71,7 +70,7 @@ def create(
     _print(output, session(context).run(ask).dataset)
 
 
-@datasets.command("list")
+@datasets.command("ls")
 def list_datasets(
     context: typer.Context,
     adapter: str = typer.Option("", help="Only for this adapters/{adapter}."),
@@ -95,7 +94,7 @@ def list_datasets(
     print_messages(output, session(context).run(ask), columns)
 
 
-@datasets.command("show")
+@datasets.command("get")
 def show(context: typer.Context, name: str = NAME, output: Output = OUTPUT) -> None:
     """What a dataset holds, and what was left out."""
     request = pb.GetDatasetRequest(name=_name(name))
@@ -116,9 +115,9 @@ def export(
 ) -> None:
     """Write a dataset to a file; run again, a broken export goes on where it ended."""
     request = pb.ExportDatasetRequest(name=_name(name))
-    request.format = pb.ExportDatasetRequest.Format.Value(f"FORMAT_{_one_of(FORMATS, shape)}")
+    request.format = enum_value(pb.ExportDatasetRequest.Format, shape)
     if split:
-        request.split = dataset_pb2.Split.Value(f"SPLIT_{_one_of(SPLITS, split)}")
+        request.split = enum_value(dataset_pb2.Split, split)
     part = part_of(file, request)
     place = part.with_suffix(".resume")
 
@@ -188,9 +187,3 @@ def _print(output: Output, dataset: dataset_pb2.Dataset) -> None:
 
 def _name(name: str) -> str:
     return name if name.startswith("datasets/") else f"datasets/{name}"
-
-
-def _one_of(words: tuple[str, ...], word: str) -> str:
-    if word.lower() not in words:
-        raise typer.BadParameter(f"{word}: give {', '.join(words[:-1])} or {words[-1]}")
-    return word.upper()

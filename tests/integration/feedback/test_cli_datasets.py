@@ -48,9 +48,9 @@ async def test_a_set_is_frozen_looked_at_and_taken_out(
         await client.correct(await peers.generate(f"Who leads {town}?"), f"{town} has a mayor")
     file = tmp_path / "train.jsonl"
     created = await selm("create", "town-mayors", "-o", "json")
-    listed, shown = await selm("list"), await selm("show", "town-mayors")
+    listed, shown = await selm("ls"), await selm("get", "town-mayors")
     exported = await selm("export", "town-mayors", str(file))
-    taken, unknown = await selm("create", "town-mayors"), await selm("show", "never-was")
+    taken, unknown = await selm("create", "town-mayors"), await selm("get", "never-was")
 
     # The service logs to the same stream here.
     (reply,) = (line for line in created[1].splitlines() if line.startswith("{"))
