@@ -5,9 +5,9 @@ STORAGE_FULL. Opening a bus never waits for the broker: see NatsConnection.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, TypeVar, cast
 
 import nats.errors
 import nats.js.errors
@@ -206,6 +206,15 @@ class Bus:
         request = ReplayRequest(stream, tuple(subjects), tells_rewind=True, known=known)
         async for item in replay(self.connection, request):
             yield item if isinstance(item, CaughtUp | Rewound) else delivery_of(item)
+
+    async def stored(self, stream: str, subjects: Sequence[str]) -> AsyncGenerator[Delivery, None]:
+        """Everything stored now, oldest first, one by one: it may be more than memory holds."""
+        replay = cast(AsyncGenerator[Delivery | CaughtUp, None], self.replay(stream, subjects))
+        async with aclosing(replay) as items:
+            async for item in items:
+                if isinstance(item, CaughtUp):
+                    return
+                yield item
 
     async def read(
         self, stream: str, subjects: Sequence[str], *, last_sequence: int | None = None

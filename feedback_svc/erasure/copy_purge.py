@@ -1,14 +1,13 @@
 """Purges the copies of what a user said: stored generations, and messages nobody could handle."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Set
-from contextlib import aclosing
+from collections.abc import Set
 from datetime import datetime
-from typing import Protocol, cast
+from typing import Protocol
 
 from feedback_svc.erasure.eraser import Eraser
 from selm import streams
 from selm.bus import Bus
-from selm.delivery import CaughtUp, Delivery
+from selm.delivery import Delivery
 from selm.erasure_bus import Purged
 from selm.erasures import ErasureOrder
 from selm.testing import failpoint
@@ -34,10 +33,10 @@ class CopyPurge:
 
     async def generations(self, order: ErasureOrder) -> list[int]:
         """Places of the user's generations that began before the erasure was asked for."""
-        prefix = streams.generation_finished(order.tenant, "-").rpartition(".")[0]
+        subjects = [_of_tenant(streams.generation_finished(order.tenant, "-"))]
         return [
             delivery.sequence
-            async for delivery in self._stored(streams.GENERATIONS, prefix)
+            async for delivery in self._bus.stored(streams.GENERATIONS.name, subjects)
             if self._is_generation(order, delivery)
         ]
 
@@ -48,11 +47,11 @@ class CopyPurge:
 
     async def purge_dead_letters(self, order: ErasureOrder, purged: Purged) -> None:
         """Copies of the user's messages that a consumer gave up on."""
-        prefix = streams.dead_letter_created(order.tenant, "-").rpartition(".")[0]
+        subjects = [_of_tenant(streams.dead_letter_created(order.tenant, "-"))]
         erased = {name for event in purged.events for name in (event.name, event.lesson) if name}
         sequences = [
             letter.sequence
-            async for letter in self._stored(streams.DEAD_LETTERS, prefix)
+            async for letter in self._bus.stored(streams.DEAD_LETTERS.name, subjects)
             if self._codec.is_about(letter.message_type, letter.payload, erased)
             or self._is_generation(order, letter)
         ]
@@ -62,11 +61,7 @@ class CopyPurge:
         kind, payload = delivery.message_type, delivery.payload
         return self._codec.is_generation_of(kind, payload, order.user, order.time)
 
-    async def _stored(self, spec: streams.StreamSpec, prefix: str) -> AsyncIterator[Delivery]:
-        """What is stored now below a prefix, one by one: a tenant's may be more than memory."""
-        replay = self._bus.replay(spec.name, [streams.any_of(prefix)])
-        async with aclosing(cast(AsyncGenerator[Delivery | CaughtUp, None], replay)) as items:
-            async for item in items:
-                if isinstance(item, CaughtUp):
-                    return
-                yield item
+
+def _of_tenant(subject: str) -> str:
+    """The filter for what stands beside a subject, whatever its last token."""
+    return streams.any_of(subject.rpartition(".")[0])

@@ -6,6 +6,7 @@ and the same call does it again; every part of it may be done twice.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -30,6 +31,7 @@ from selm.bus import Bus
 from selm.delivery import Delivery
 from selm.errors import unavailable
 from selm.lessons import LessonState, LessonStep
+from selm.publication import Publication
 from selm.testing import failpoint
 
 # The durable consumer by which a service hears of recorded feedback.
@@ -123,18 +125,29 @@ class LetterDesk:
             return count
         subject = streams.any_of(streams.feedback_created(tenant, "").rpartition(".")[0])
         last = wanted.last_sequence or await self._parts.stream.last_sequence(tenant)
-        stored = await self._bus.read(streams.FEEDBACK.name, [subject], last_sequence=last)
-        chosen = [one for one in stored if one.sequence >= wanted.first_sequence]
         # Named after the call, so that its repeat is the same redelivery and another call is not.
         occasion = key.request_id if key else names.new_id()
-        durable = _CONSUMERS[wanted.consumer]
-        for start in range(0, len(chosen), _NUM_AT_ONCE):
-            async with asyncio.TaskGroup() as group:
-                for one in chosen[start : start + _NUM_AT_ONCE]:
-                    publication = redelivery.publication_of(one, durable, occasion)
-                    group.create_task(self._bus.publish_one(publication))
-        await self._ended(tenant, key, len(chosen))
-        return len(chosen)
+        durable, count = _CONSUMERS[wanted.consumer], 0
+        waiting: list[Publication] = []
+        async with aclosing(self._bus.stored(streams.FEEDBACK.name, [subject])) as stored:
+            async for one in stored:
+                if one.sequence > last:
+                    break
+                if one.sequence < wanted.first_sequence:
+                    continue
+                count += 1
+                waiting.append(redelivery.publication_of(one, durable, occasion))
+                if len(waiting) == _NUM_AT_ONCE:
+                    await self._publish_all(waiting)
+                    waiting = []
+        await self._publish_all(waiting)
+        await self._ended(tenant, key, count)
+        return count
+
+    async def _publish_all(self, publications: Sequence[Publication]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for publication in publications:
+                group.create_task(self._bus.publish_one(publication))
 
     async def _send_again(self, letter: DeadLetter, carried: Delivery) -> None:
         if letter.stream == streams.TRAINING.name and letter.request:
