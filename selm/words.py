@@ -13,6 +13,7 @@ from itertools import pairwise
 # A word: letters and digits, joined inside by ' . - / , & : (don't, 3.5, COVID-19, 1,000, R&D), or
 # with signs that change what it names (.NET, C++, F#); else one sign, such as + or ?.
 _WORD = re.compile(r"(?:(?<!\w)[.#@$€£-](?=\w))?\w+(?:['.\-/,&:]\w+)*(?:[+#*]+(?!\w))?|[^\w\s]")
+_JOINTS = "'.-/,&:"
 # Signs that mean something by themselves, as in "2 + 2". All others but pictures are punctuation.
 _MEANINGFUL_SIGNS = frozenset("+-*/\\=<>%&@#$€£^~|×÷±≤≥≠√∞°")
 _QUOTES = {ord(sign): "'" for sign in "’‘ʼ`´′"} | {ord(sign): '"' for sign in "“”„‟″«»"}
@@ -43,11 +44,16 @@ def normal_word(token: str) -> str:
     if len(token) == 1 and not token.isalnum():
         keeps = token in _MEANINGFUL_SIGNS or unicodedata.category(token) == "So"
         return token if keeps else ""
+    if (bare := token.strip("_")) != token:
+        # What joined the underscore to the word goes with it: alone it would be another word.
+        bare = bare.strip(_JOINTS + "_")
+        return normal_word(bare) if any(map(str.isalnum, bare)) else ""
     if _THOUSANDS.fullmatch(token):
         return token.replace(",", "")
     # Casefolding can undo the composed form; else normalising twice would differ from once.
     folded = unicodedata.normalize("NFKC", token.casefold())
-    return folded.removesuffix("'s").replace("'", "").strip("_")
+    plain = folded.removesuffix("'s").replace("'", "")
+    return plain if plain == plain.strip("_") else normal_word(plain)
 
 
 def forms(word: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Text rules of questions and answers."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from selm.questions import (
@@ -61,6 +61,9 @@ def test_a_long_question_has_a_short_key() -> None:
 
 
 @given(st.text())
+@example("0/_")
+@example("_1,000")
+@example("'_'.a")
 def test_normalising_twice_is_normalising_once(text: str) -> None:
     """The normal form is its own normal form."""
     assert normalise(text) == normalise(normalise(text))
