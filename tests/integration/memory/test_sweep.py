@@ -1,5 +1,6 @@
 """The sweep takes the text of what has run out, of nothing else, and readers notice nothing."""
 
+import asyncio
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,11 @@ async def short_lived(memory: RunningMemory, seconds: float) -> str:
         ttl=Duration(nanos=int(seconds * 1e9)),
     )
     return (await memory.stub.CreateMemory(request, metadata=memory.metadata)).memory.name
+
+
+async def past_time(moment: datetime | None) -> None:
+    assert moment is not None
+    await asyncio.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()) + 0.01)
 
 
 def said(row: Memory) -> str:
@@ -79,6 +85,8 @@ async def test_a_start_sweeps_what_ran_out_meanwhile(milvus_uri: str, nats_serve
             row = await row_of(store, "sweptlater", invalid)
             before = await row_of(store, "sweptlater", name)
         await store.put([replace(row, valid_end_time=past)])
+        # A start that comes before the time is up would sweep nothing and wait for its interval.
+        await past_time(before.expire_time)
         async with running_memory(milvus_uri, nats_server.url, **own) as memory:
 
             async def is_swept() -> bool:
