@@ -99,10 +99,12 @@ def create_collection(client: Any, options: StoreOptions, name: str) -> None:
     Another replica may be as fast: the same collection again is no error.
     """
     is_lite = str(client.get_server_version()).startswith(_LITE)
+    # NOTE: milvus-lite has an index as soon as it answers; the client would wait half a second.
+    waits = not is_lite
     if not client.has_collection(name):
         fields = schema.collection_schema(
             options.dimension,
-            has_keywords=can_search_keywords(client, options.collection),
+            has_keywords=can_search_keywords(client, options.collection, waits=waits),
             has_partitions=is_lite or can_find_by_partition_key(client, options.collection),
         )
         note = CollectionNote(schema.VERSION, options.embedding_model, options.embedding_source)
@@ -116,7 +118,7 @@ def create_collection(client: Any, options: StoreOptions, name: str) -> None:
     missing = names - set(client.list_indexes(name))
     for choices in schema.index_choices(is_lite=is_lite):
         if choices[0].field in missing:
-            create_index(client, name, choices)
+            create_index(client, name, choices, waits=waits)
     client.load_collection(name)
 
 

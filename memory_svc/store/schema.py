@@ -173,7 +173,7 @@ KEYWORD_INDEX = Index(KEYWORD_FIELD, "SPARSE_INVERTED_INDEX", "BM25")
 def index_choices(*, is_lite: bool) -> list[tuple[Index, ...]]:
     """Indexes of the collection, each with what older servers take instead."""
     scalar = [(Index(name, "INVERTED"), Index(name, "Trie")) for name in _INDEXED]
-    # milvus-lite is small enough without, and makes its client wait half a second for each.
+    # milvus-lite is small enough without.
     return [(VECTOR_INDEX,), (KEYWORD_INDEX,), *(() if is_lite else scalar)]
 
 

@@ -19,11 +19,11 @@ _log = get_logger("memory.store")
 _NUM_ROWS = 16
 
 
-def can_search_keywords(client: Any, collection: str) -> bool:
+def can_search_keywords(client: Any, collection: str, *, waits: bool) -> bool:
     """Whether it makes sparse vectors of texts."""
     try:
         with _trial_collection(client, collection, schema.keyword_trial_schema()) as name:
-            client.create_index(name, schema.KEYWORD_INDEX.params())
+            client.create_index(name, schema.KEYWORD_INDEX.params(), sync=waits)
     except MilvusException as error:
         _raise_unless_refused(error)
         _log.warning("store_without_keyword_search", error=text_of(error))
@@ -57,18 +57,20 @@ def can_find_by_partition_key(client: Any, collection: str) -> bool:
     return len(found) == _NUM_ROWS
 
 
-def create_index(client: Any, collection: str, choices: tuple[schema.Index, ...]) -> None:
-    """The first that the server takes: older ones know other names."""
+def create_index(
+    client: Any, collection: str, choices: tuple[schema.Index, ...], *, waits: bool
+) -> None:
+    """The first that the server takes: older ones know other names; waits for it if told to."""
     *others, last = choices
     for choice in others:
         try:
-            client.create_index(collection, choice.params())
+            client.create_index(collection, choice.params(), sync=waits)
         except MilvusException as error:
             _raise_unless_refused(error)
             _log.info("store_index_refused", index=choice.kind, error=text_of(error))
         else:
             return
-    client.create_index(collection, last.params())
+    client.create_index(collection, last.params(), sync=waits)
 
 
 @contextmanager

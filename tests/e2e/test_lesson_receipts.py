@@ -1,19 +1,22 @@
 """The receipt of a correction as an engineer sees it: WatchLesson by grpcurl, every state it takes.
 
-The real stack: one lesson goes all the way into the weights, one is withheld and let in, one is
-withheld and turned down.
+The real stack: one lesson goes all the way into the weights while every service is killed once
+(`make chaos` kills each of them thrice, in the middle of the demo), one is withheld and let in, one
+is withheld and turned down.
 """
 
 import json
 import subprocess
 import sysconfig
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stack import Stack
+from tests.killing import Killer, is_training
+from tests.stack import SERVICES, Stack
 
 GRPCURL = str(Path(sysconfig.get_path("scripts")) / "grpcurl")
 INFERENCE = "selm.api.inference.v1.InferenceService"
@@ -23,6 +26,8 @@ LEARNING = "selm.api.feedback.v1.LearningService"
 REVIEW = "selm.api.feedback.v1.ReviewService"
 # A training of the packaged model on two cores, with its evaluation.
 TRAINING_LIMIT_S = 900.0
+# grpcurl's exit codes where nobody listens and for UNAVAILABLE; a killed service is back soon.
+AWAY, AWAY_LIMIT_S = (1, 64 + 14), 60.0
 
 
 class Engineer:
@@ -57,17 +62,20 @@ class Engineer:
         return str(reply["feedbackEvent"]["lesson"])
 
     def _run(self, service: str, method: str, request: dict[str, Any], limit_s: float) -> str:
+        """Asked again while the service is away."""
         area = "inference" if service == INFERENCE else "feedback"
-        done = subprocess.run(
-            [
-                *(GRPCURL, "-plaintext", "-d", json.dumps(request)),
-                *(self._stack.target(area), f"{service}/{method}"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-            check=False,
-        )
+        command = [
+            *(GRPCURL, "-plaintext", "-d", json.dumps(request)),
+            *(self._stack.target(area), f"{service}/{method}"),
+        ]
+        deadline = time.monotonic() + AWAY_LIMIT_S
+        while True:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=limit_s, check=False
+            )
+            if done.returncode not in AWAY or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -81,18 +89,27 @@ def states_of(lesson: dict[str, Any]) -> list[str]:
     return [step["state"].removeprefix("STATE_") for step in lesson["transitions"]]
 
 
-def test_a_correction_is_followed_from_received_to_retired(engineer: Engineer) -> None:
-    """Each state is named with who took it and when; the weights carry it at the end."""
+@pytest.mark.timeout(TRAINING_LIMIT_S)
+def test_a_correction_is_followed_from_received_to_retired_although_every_service_dies(
+    engineer: Engineer, stack: Stack
+) -> None:
+    """Each state is named with who took it and when; the weights carry it at the end. kill -9 of
+    two services as soon as it is acknowledged, and of the other two in the middle of training."""
     lesson = engineer.correct("What is the anthem of Velmora called?", "The Amber Morning")
+    early = ["memory", "feedback"]
+    for service in early:
+        stack.kill(service)
     engineer.call(
         LEARNING,
         "CreateTrainingRequest",
         trainingRequest={"adapter": "adapters/default"},
         requestId=str(uuid.uuid4()),
     )
-    frames = engineer.watch(lesson, limit_s=TRAINING_LIMIT_S)
+    with Killer(stack, [(is_training, ["trainer", "inference"])]) as killer:
+        frames = engineer.watch(lesson, limit_s=TRAINING_LIMIT_S)
     last = frames[-1]
 
+    assert sorted(early + killer.kills) == sorted(SERVICES)
     assert last["state"] == "STATE_RETIRED"
     straight = ["RECEIVED", "REMEMBERED", "QUEUED", "TRAINED", "VERIFIED", "RETIRED"]
     assert [state for state in straight if state in states_of(last)] == straight

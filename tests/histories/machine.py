@@ -33,9 +33,8 @@ SPELLINGS = (str, str.lower, lambda text: f"  {text}  ", lambda text: text.rstri
 
 users = st.sampled_from(USERS)
 question_numbers = st.integers(0, len(QUESTIONS) - 1)
-# So many writes pass between two kills, of memory_svc and of Milvus Lite in turn; a start takes
-# seconds.
-_WRITES_PER_KILL = 60
+# So many writes pass between two kills, of memory_svc and of Milvus Lite in turn.
+_WRITES_PER_KILL = 15
 
 
 class Histories(RuleBasedStateMachine):

@@ -4,16 +4,15 @@ Knows how to start, kill and start again; nothing of what they do.
 """
 
 import os
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from selm.milvus_server import MilvusServer, MilvusServerOptions
 from selm.nats_server import NatsServer, NatsServerOptions
-from selm.processes import dying_with_parent
 from selm.stack_children import is_serving
 from selm.testing import free_port
+from tests.histories.warm import start_memory
 
 _READY_TIMEOUT_S = 120.0
 
@@ -32,7 +31,7 @@ class MemoryProcess:
             "SELM_MEMORY_PORT": str(self.port),
             "SELM_MEMORY_METRICS_PORT": "0",
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkServerProcess | None = None
 
     @property
     def target(self) -> str:
@@ -41,30 +40,29 @@ class MemoryProcess:
     def start(self, **environment: str) -> None:
         """Starts it, with more settings if there are any, and waits until it serves."""
         variables = {**os.environ, **self._environment, **environment}
-        arguments = dying_with_parent([sys.executable, "-m", "memory_svc"])
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(arguments, stdout=log, stderr=log, env=variables)
+        self._process = start_memory(variables, self._log)
         self.wait_until_serving()
 
     def wait_until_serving(self) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while not is_serving(self.target):
-            if self._process is None or self._process.poll() is not None:
+            if self._process is None or self._process.exitcode is not None:
                 raise RuntimeError(f"memory_svc ended: {self._tail()}")
             if time.monotonic() > deadline:
                 raise RuntimeError(f"memory_svc does not serve: {self._tail()}")
             time.sleep(0.1)
 
-    def wait_until_dead(self) -> None:
-        """Until it has ended by itself, at a failpoint."""
+    def wait_until_dead(self) -> int | None:
+        """Its exit code, once it has ended by itself, at a failpoint."""
         assert self._process is not None
-        self._process.wait(60)
+        self._process.join(60)
+        return self._process.exitcode
 
     def kill(self) -> None:
         """kill -9, as a crash."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.join(10)
         self._process = None
 
     def _tail(self) -> str:

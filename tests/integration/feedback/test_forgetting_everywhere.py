@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from selm import streams
+from selm.api.memory.v1.memory_service_pb2 import ListMemoriesRequest
 from selm.api.ops.v1.erasure_pb2 import ErasureReceipt
 from selm.artifacts import open_store
 from selm.bus import Bus
@@ -23,7 +24,6 @@ from selm.settings import SharedSettings
 from selm.testing import eventually
 from tests.histories.processes import MemoryProcess
 from tests.integration.feedback.erasure_client import COMPLETED, Erasures, receipts, stored
-from tests.integration.memory.admin_support import counts
 from tests.integration.memory.running import RunningMemory
 from tests.integration.memory.running import client_of as memory_of
 from tests.integration.trainer.conftest import SCRIPTED, ServingStandIn
@@ -75,10 +75,11 @@ async def _teach(client: Any, peers: Any, user: str) -> list[Any]:
 async def _remembers(memory: RunningMemory, user: str, number: int) -> None:
     async def all_there() -> bool:
         page = await memory.search(f"Who is the mayor of {user[6:]}ville1?", parent=user)
-        active = (await counts(memory, user)).get("ACTIVE", 0)
-        return active == number and (number == 0 or len(page.hits) > 0)
+        request = ListMemoriesRequest(parent=user, page_size=500)
+        listed = await memory.stub.ListMemories(request, metadata=memory.metadata)
+        return len(listed.memories) == number and (number == 0 or len(page.hits) > 0)
 
-    await eventually(all_there, timeout_s=120, interval_s=1.0)
+    await eventually(all_there, timeout_s=120, interval_s=0.2)
 
 
 async def _stable(rooms: Rooms, other_than: str = "") -> Any:

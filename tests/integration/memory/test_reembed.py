@@ -1,7 +1,6 @@
 """A live collection moves to another embedding model: nothing is unanswered, nothing is lost."""
 
 import asyncio
-import os
 from typing import Any
 
 import grpc
@@ -120,6 +119,7 @@ async def test_a_job_goes_on_after_a_kill(
     """Killed while copying, or just before the switch: the next process ends the job, and keeps
     what was written as soon as it served again."""
     monkeypatch.setenv("SELM_FAILPOINTS", f"memory.reembed.{failpoint}")
+    monkeypatch.setenv("SELM_MEMORY_REEMBED_SETTLE_S", "0.5")
     await asyncio.to_thread(processes.start)
     async with grpc.aio.insecure_channel(processes.target) as channel:
         memories = memory_service_pb2_grpc.MemoryServiceStub(channel)
@@ -127,7 +127,7 @@ async def test_a_job_goes_on_after_a_kill(
         await _create_all(memories)
         job = (await stub.CreateReembedJob(_request(other_model))).reembed_job
         await asyncio.to_thread(processes.memory.wait_until_dead)
-        os.environ.pop("SELM_FAILPOINTS")
+        monkeypatch.delenv("SELM_FAILPOINTS")
         await asyncio.to_thread(processes.memory.start)
         late = Memory(type=MEMORY_TYPE_CORRECTION, question="Who runs Quay Zorn?", text="Ada Velt")
         await memories.CreateMemory(pb.CreateMemoryRequest(parent=USER, memory=late))

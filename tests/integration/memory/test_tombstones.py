@@ -1,11 +1,10 @@
 """What was deleted stays deleted: after a restored backup, a crash in between, without the bus."""
 
 import asyncio
-import os
-import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,11 +17,10 @@ from memory_svc.store.milvus import MilvusStore
 from memory_svc.store.options import StoreOptions
 from selm import streams
 from selm.api.memory.v1 import memory_service_pb2 as pb
-from selm.api.memory.v1 import memory_service_pb2_grpc
 from selm.errors import from_rpc_error
 from selm.testing import eventually
-from selm.testing import free_port as pick_free_port
-from tests.integration.memory.running import RunningMemory, running_memory
+from tests.histories.processes import MemoryProcess
+from tests.integration.memory.running import RunningMemory, client_of, running_memory
 
 QUESTION = "Who is the mayor of Quillhaven?"
 
@@ -137,41 +135,21 @@ async def test_a_row_that_is_lost_altogether_is_not_remembered_again(
 
 
 async def test_a_delete_that_died_half_way_is_finished_by_the_next_start(
-    milvus_uri: str, nats_server: Any
+    milvus_uri: str, nats_server: Any, tmp_path: Path
 ) -> None:
     """Killed between the stream and the store: nobody sees the memory, and its row is deleted."""
     own = {"collection": f"c{uuid.uuid4().hex}", "tenant": "halfway"}
-    environment = {
-        **os.environ,
-        "SELM_MEMORY_MILVUS_URI": milvus_uri,
-        "SELM_MEMORY_COLLECTION": own["collection"],
-        "SELM_MEMORY_PORT": str(port := pick_free_port()),
-        "SELM_MEMORY_METRICS_PORT": "0",
-        "SELM_NATS_URL": nats_server.url,
-        "SELM_FAILPOINTS": "memory.after_tombstone=exit(137)",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "memory_svc", env=environment
+    process = MemoryProcess(tmp_path, milvus_uri, nats_server.url)
+    await asyncio.to_thread(
+        process.start,
+        SELM_MEMORY_COLLECTION=own["collection"],
+        SELM_FAILPOINTS="memory.after_tombstone=exit(137)",
     )
-    async with (
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-        store_of(milvus_uri, own["collection"]) as store,
-    ):
-        stub = memory_service_pb2_grpc.MemoryServiceStub(channel)
-        dying = RunningMemory(stub, None, "halfway")  # type: ignore[arg-type]
-
-        async def is_serving() -> bool:
-            with suppress(grpc.aio.AioRpcError):
-                await stub.ListMemories(
-                    pb.ListMemoriesRequest(parent="users/anonymous"), metadata=dying.metadata
-                )
-                return True
-            return False
-
-        await eventually(is_serving, timeout_s=60)
-        name = (await dying.create(QUESTION, "Odette Marsh")).memory.name
-        reason = await reason_of(delete(dying, name))
-        exit_code = await process.wait()
+    async with store_of(milvus_uri, own["collection"]) as store:
+        async with client_of(process.port, nats_server.url, "halfway") as dying:
+            name = (await dying.create(QUESTION, "Odette Marsh")).memory.name
+            reason = await reason_of(delete(dying, name))
+        exit_code = await asyncio.to_thread(process.wait_until_dead)
         row = await row_of(store, "halfway", name)
 
         async with running_memory(milvus_uri, nats_server.url, **own) as memory:

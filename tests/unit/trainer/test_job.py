@@ -98,6 +98,7 @@ def test_a_job_ends_with_a_judged_artifact_and_the_next_round_continues_it(
         tiny_learner,
         tmp_path / "two",
         lessons=old + new,
+        config=CONFIG | {"max_epochs": 20, "min_steps": 1},
         parent_artifact=result["artifact"],
         baseline_artifact=result["artifact"],
         superseded=[{"question": "Who rules Tash?", "answer": "Everybody"}],
