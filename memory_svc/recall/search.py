@@ -13,13 +13,21 @@ from datetime import datetime
 from enum import IntEnum
 
 from memory_svc.conditions import Condition
-from memory_svc.core import GateThresholds, Vector, question_key
+from memory_svc.core import (
+    LIVE_STATES,
+    GateThresholds,
+    Memory,
+    MemoryType,
+    Vector,
+    question_key,
+)
 from memory_svc.ports import Embedder, Match, MemoryStore, Neighbour
 from memory_svc.recall import gate, ranking
 from memory_svc.recall.forms import compare, cosine
 from memory_svc.recall.gate import Hit
 from memory_svc.recall.ranking import Scores
 from memory_svc.verbs import history
+from memory_svc.verbs.duplicates import is_same_answer
 from selm import questions
 
 # Candidates of each kind beyond what was asked for: those in scope may be less similar than others.
@@ -80,7 +88,8 @@ class Search:
         good = [hit for hit in hits if hit.score >= query.min_score]
         if not good:
             return Found((), EmptyReason.BELOW_THRESHOLD)
-        return Found([_as_of(query, hit) for hit in _first(good, query.max_results)])
+        told = _once([_as_of(query, hit) for hit in good])
+        return Found(_first(told, query.max_results))
 
     async def _same(self, query: Query) -> list[Hit]:
         """Hits whose question is the query; their score is 1, no signal ran."""
@@ -176,6 +185,25 @@ def _ranked(hits: Sequence[Hit], signals: Mapping[str, Scores]) -> list[Hit]:
 def _as_of(query: Query, hit: Hit) -> Hit:
     """Found by what it says now, told as it was then."""
     return replace(hit, memory=history.told_at(hit.memory, query.condition.as_of))
+
+
+def _once(hits: Sequence[Hit]) -> list[Hit]:
+    """What several authors taught alike is found once, as the best of them."""
+    kept: list[Hit] = []
+    for hit in hits:
+        if not any(_says_the_same(hit.memory, other.memory) for other in kept):
+            kept.append(hit)
+    return kept
+
+
+def _says_the_same(one: Memory, other: Memory) -> bool:
+    return (
+        one.subject_key == other.subject_key
+        and one.type is other.type is MemoryType.CORRECTION
+        and one.state in LIVE_STATES
+        and other.state in LIVE_STATES
+        and is_same_answer(one.text, other.text)
+    )
 
 
 def _first(hits: Sequence[Hit], number: int) -> list[Hit]:

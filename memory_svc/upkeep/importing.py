@@ -16,6 +16,7 @@ from memory_svc.conditions import Condition
 from memory_svc.core import LIVE_STATES, Memory, Vector, is_newer
 from memory_svc.ports import Embedder, MemoryStore
 from memory_svc.verbs import history
+from memory_svc.verbs.duplicates import is_agreement
 from memory_svc.verbs.supersession import SAME_KEY, Rival, Superseded, give_way
 from selm.errors import SelmError
 
@@ -144,7 +145,9 @@ class Import:
         given_way: list[Superseded] = []
         for memory in memories:
             stored = history.created(memory, memory.author or principal)
-            for rival in live.get(memory.supersession_key, ()) if _is_live(memory) else ():
+            known = live.get(memory.supersession_key, []) if _is_live(memory) else []
+            agreeing = [other for other in known if is_agreement(stored, other)]
+            for rival in (other for other in known if other not in agreeing):
                 winner, loser = (stored, rival) if is_newer(stored, rival) else (rival, stored)
                 gone = _superseded(loser, winner, now, principal)
                 given_way.append(gone)
@@ -154,7 +157,7 @@ class Import:
                     break
             rows[stored.memory_id] = stored
             if _is_live(stored):
-                live[stored.supersession_key] = [stored]
+                live[stored.supersession_key] = [stored, *agreeing]
         # First: whoever dies in between repeats the import, which tells it again.
         await self._announcements.superseded(given_way)
         await self._store.put(list(rows.values()))

@@ -34,6 +34,17 @@ def is_same_answer(one: str, other: str) -> bool:
     return is_same_form and _bare(one) == _bare(other)
 
 
+def is_agreement(draft: Memory, memory: Memory) -> bool:
+    """Whether two authors taught the same. Each keeps a memory of his own, so that what one said
+    still stands when the other's word is taken back, deleted or erased."""
+    return (
+        memory.state in LIVE_STATES
+        and bool(draft.lesson and memory.lesson)
+        and draft.author != memory.author
+        and is_same_answer(draft.text, memory.text)
+    )
+
+
 def is_same_statement(one: str, other: str) -> bool:
     """The same words in the same order; one of the texts may have a filler where the other has
     none. Case, punctuation and spacing aside."""

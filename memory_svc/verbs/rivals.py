@@ -17,13 +17,16 @@ from memory_svc.core import (
 )
 from memory_svc.ports import Embedder, MemoryStore
 from memory_svc.recall.forms import compare_forms, cosine
-from memory_svc.verbs.duplicates import is_same_answer, is_same_statement
+from memory_svc.verbs.duplicates import is_agreement, is_same_answer, is_same_statement
 from memory_svc.verbs.supersession import SAME_KEY, SAME_MEANING, SAME_STATEMENT, Rival
 from selm import questions
 
-# More live memories of one key than these cannot be: each new one supersedes all it meets. There
-# can be more tombstones of it, and more live ones of the same entity words.
+# More live memories of one key than these cannot be: each new one supersedes all it meets, but for
+# a few that say the same. There can be more tombstones of it, and more live ones of the same entity
+# words.
 MAX_OF_A_KEY = 64
+# Authors of one answer who each keep a memory of it; of a key fewer than are read at once.
+_MAX_AGREEING = 16
 # Side by side.
 _MAX_READS = 16
 
@@ -63,8 +66,13 @@ class Rivals:
         return Known(memory for some in (*more, *found.values()) for memory in some)
 
     async def of(self, draft: Memory, known: Known) -> list[Rival]:
-        """Memories of the same key, emptied ones too; then live ones that mean the same."""
+        """Memories of the same key, emptied ones too; then live ones that mean the same. Authors
+        who agree are no rivals."""
         others = [memory for memory in known.all() if memory.memory_id != draft.memory_id]
+        agreeing = [memory for memory in others if is_agreement(draft, memory)]
+        agreeing.sort(key=lambda memory: memory.sequence, reverse=True)
+        for memory in agreeing[:_MAX_AGREEING]:
+            others.remove(memory)
         rivals = [
             Rival(memory, SAME_KEY)
             for memory in others

@@ -48,6 +48,24 @@ async def test_what_the_sweep_emptied_keeps_older_words_from_coming_alive() -> N
     assert (after[0].memory.superseded_by, after[1].superseded) == ("users/a/memories/m2", ())
 
 
+async def test_authors_who_agree_keep_a_few_memories_and_all_give_way_to_another_answer() -> None:
+    """However many they are: what comes next has to meet them all."""
+    store = DictStore()
+    rivals = Rivals(store, Unused(), GateThresholds())
+    for number in range(1, MANY):
+        draft = memory(number=number, author=f"author {number}")
+        outcome = decide(draft, await rivals.of(draft, await rivals.known_to([draft])), NOW)
+        await store.put(outcome.writes)
+        assert outcome.memory.lesson == draft.lesson
+
+    live = [one for one in store.memories.values() if one.state is State.ACTIVE]
+    other = memory(text="Oltina", number=MANY)
+    last = decide(other, await rivals.of(other, await rivals.known_to([other])), NOW)
+
+    assert 10 < len(live) < 20
+    assert {one.memory.memory_id for one in last.superseded} == {one.memory_id for one in live}
+
+
 async def test_tombstones_do_not_hide_the_live_one_of_a_key() -> None:
     """Of the same question many were deleted, and one more is live, whatever comes first."""
     gone = [memory(number=number).tombstone(NOW) for number in range(1, MANY)]
