@@ -11,7 +11,8 @@ from selm.api.event.v1 import adapter_event_pb2 as adapter_events
 from selm.api.event.v1 import feedback_event_pb2 as feedback_events
 from selm.bus import Bus, Delivery
 from selm.errors import SelmError
-from selm.lessons import LessonFold, LessonRecord, LessonStep
+from selm.lesson_fold import LessonFold
+from selm.lessons import LessonRecord, LessonStep
 from selm.log import get_logger
 from trainer_svc import render, render_jobs
 from trainer_svc.core import SERVICE, Alias, Revision, now

@@ -3,7 +3,7 @@
 The rules of a move stand in aliases.py; this file owns the loop around them. Announces nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from selm.errors import SelmError, adapter_not_found
@@ -62,10 +62,18 @@ class AdapterRegistry:
         return await self._table.list_all("")
 
     async def move(
-        self, tenant: str, adapter_id: str, revision_id: str, move: Move, *, force: bool = False
+        self,
+        tenant: str,
+        adapter_id: str,
+        revision_id: str,
+        move: Move,
+        *,
+        force: bool = False,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> Moved:
-        """Points an alias at a revision, once per request id."""
-        return await self._apply(tenant, adapter_id, move, lambda _: (revision_id, force))
+        """Points an alias at a revision, once per request id. `check` may refuse until the last
+        moment, but not what an earlier request of that id has done."""
+        return await self._apply(tenant, adapter_id, move, lambda _: (revision_id, force), check)
 
     async def roll_back(
         self, tenant: str, adapter_id: str, target_revision_id: str, move: Move
@@ -91,6 +99,7 @@ class AdapterRegistry:
         adapter_id: str,
         move: Move,
         choose: Callable[[Adapter], tuple[str, bool]],
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> Moved:
         key = _key(tenant, adapter_id)
         for _ in range(MAX_CHANGE_ATTEMPTS):
@@ -108,6 +117,8 @@ class AdapterRegistry:
             if present is None or present.revision_id != revision_id:
                 # Even if forced. Where it points already it may stay until another takes its place.
                 await self._taints.check(tenant, adapter_id, revision_id)
+            if check is not None:
+                await check()
             changed = moved(stored.record, move, revision, now())
             try:
                 await self._table.write(key, changed, stored.revision)

@@ -15,6 +15,7 @@ HOPELESS = frozenset(
         "DEVICE_UNSUPPORTED",
         "MESSAGE_TOO_LARGE",
         "STALE_REVISION",
+        "STATE_CONFLICT",
         "TIME_BUDGET_EXCEEDED",
         "TRAINING_NOT_FINITE",
     }

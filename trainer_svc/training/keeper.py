@@ -4,11 +4,12 @@ Works from the present alone (streams, alias, dataset), so repeating it changes 
 anywhere is made good by the next call.
 """
 
+from selm.errors import SelmError
 from selm.lessons import LessonRecord, LessonState
-from selm.names import adapter_name, lesson_name, revision_name, training_job_name
+from selm.names import adapter_name, dataset_name, lesson_name, revision_name, training_job_name
 from selm.names import training_request_name as request_name
 from trainer_svc.core import STABLE, Alias
-from trainer_svc.jobs import TrainingJob
+from trainer_svc.jobs import Dataset, TrainingJob
 from trainer_svc.ports import LessonBook, LessonStepWish
 from trainer_svc.registry.adapters import AdapterRegistry
 from trainer_svc.registry.datasets import EvaluationRegistry
@@ -46,6 +47,20 @@ class LessonKeeper:
                 if wish is not None:
                     await self._book.advance(wish)
 
+    async def require_eligible(self, dataset: Dataset) -> None:
+        """STATE_CONFLICT if a lesson may not be taught any more: its reach was narrowed since the
+        dataset was frozen, it was turned down, or what it said was deleted or erased."""
+        adapter = adapter_name(dataset.adapter_id)
+        records = await self._book.read(dataset.tenant)
+        eligible = {record.name for record in records if _is_eligible(record, adapter)}
+        lost = sorted(set(map(lesson_name, dataset.lesson_ids)) - eligible)
+        if lost:
+            raise SelmError(
+                "STATE_CONFLICT",
+                f"{len(lost)} lessons of its dataset may not train {adapter} any more",
+                metadata={"dataset": dataset_name(dataset.dataset_id), "lesson": lost[0]},
+            )
+
     async def give_back(self, job: TrainingJob, reason: str) -> None:
         """Returns to memory the lessons that waited for this job and are in no weights."""
         wanted = request_name(job.request_id)
@@ -66,6 +81,12 @@ class LessonKeeper:
         revision = await self._revisions.get(tenant, adapter_id, revision_id)
         evaluation = await self._evaluations.get(tenant, revision.manifest.evaluation_id)
         return frozenset(lesson_name(lesson_id) for lesson_id in evaluation.lesson_ids)
+
+
+def _is_eligible(record: LessonRecord, adapter: str) -> bool:
+    # What was superseded meanwhile was right when it was said, and the newer one is taught next.
+    is_still_said = record.is_live or record.state is LessonState.SUPERSEDED
+    return record.may_train and record.adapter == adapter and is_still_said
 
 
 def _step(record: LessonRecord, held: frozenset[str], alias: Alias) -> LessonStepWish | None:

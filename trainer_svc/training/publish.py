@@ -99,7 +99,13 @@ class Publisher:
             content=revision_name(job.adapter_id, job.output_revision_id),
         )
         await patiently(
-            lambda: self.adapters.move(job.tenant, job.adapter_id, job.output_revision_id, move)
+            lambda: self.adapters.move(
+                job.tenant,
+                job.adapter_id,
+                job.output_revision_id,
+                move,
+                check=lambda: self.keeper.require_eligible(dataset),
+            )
         )
         failpoint("trainer.after_alias")
         await patiently(lambda: self.aliases.announce(job.tenant, job.adapter_id, STABLE))

@@ -96,6 +96,23 @@ async def test_of_many_moves_with_one_expectation_exactly_one_wins(bench, revisi
     assert alias.epoch == 2
 
 
+async def test_a_check_may_refuse_a_move_but_not_undo_one(bench, revisions) -> None:
+    """A job that is repeated after a crash has moved the alias, whatever was taken back since."""
+    target = revisions[0].revision_id
+
+    async def refuse() -> None:
+        raise SelmError("STATE_CONFLICT", "not any more")
+
+    once = replace(move(), request_id="job:1")
+    with pytest.raises(SelmError):
+        await bench.rooms.adapters.move("default", "default", target, once, check=refuse)
+    assert await bench.stable() is None
+    moved = await bench.rooms.adapters.move("default", "default", target, once)
+    again = await bench.rooms.adapters.move("default", "default", target, once, check=refuse)
+
+    assert again.alias == moved.alias
+
+
 async def test_unconditional_moves_all_count_and_none_is_lost(bench, revisions) -> None:
     """Ten writers, ten epochs."""
     await asyncio.gather(
