@@ -7,6 +7,7 @@ from feedback_svc import reviewing
 from feedback_svc.review.book import Subject
 from feedback_svc.review.items import require_may_decide
 from feedback_svc.review.once import Once
+from feedback_svc.review.pauses import Pauses
 from feedback_svc.review.quorum import Quorum, QuorumLoop
 from feedback_svc.review.resolutions import conflict_of
 from feedback_svc.review.standing import Resolution, Standing
@@ -46,14 +47,14 @@ class ConflictDesk:
     ) -> Sequence[Conflict]:
         await self._journal.catch_up(tenant)
         states = wanted.states or {ConflictState.OPEN}
-        found = [
-            conflict
-            for subject in self._quorum.book.subjects(tenant)
-            if wanted.adapter in ("", subject.adapter)
-            and (conflict := self._conflict(subject)) is not None
-            and conflict.state in states
-            and (before is None or _place(conflict) < before)
-        ]
+        found, pauses = [], Pauses()
+        for subject in self._quorum.may_be_contested(tenant):
+            await pauses.here()
+            conflict = self._conflict(subject) if wanted.adapter in ("", subject.adapter) else None
+            if conflict is None or conflict.state not in states:
+                continue
+            if before is None or _place(conflict) < before:
+                found.append(conflict)
         return sorted(found, key=_place, reverse=True)[:limit]
 
     async def resolve(self, verdict: Verdict, claim_id: str) -> Conflict:
@@ -115,7 +116,7 @@ class ConflictDesk:
         return conflict
 
     def _standing(self, tenant: str, name: str) -> tuple[Subject, Standing]:
-        for subject in self._quorum.book.subjects(tenant):
+        for subject in self._quorum.may_be_contested(tenant):
             if conflict_of(subject) == name:
                 standing = self._quorum.standing(subject)
                 if standing is not None:

@@ -1,6 +1,7 @@
 """What reviewers chose where authors disagree; bucket `conflicts`. Answers at once."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
 
@@ -18,6 +19,12 @@ class ResolutionBook:
 
     def __init__(self, bucket: WatchedBucket) -> None:
         self.bucket = bucket
+        # Conflicts lost by author, of each tenant that was asked about since it last changed.
+        self._lost: dict[str, Counter[str]] = {}
+
+    def hear(self, tenant: str) -> None:
+        """Somebody chose there."""
+        self._lost.pop(tenant, None)
 
     def find(self, subject: Subject) -> Resolution | None:
         stored = self.bucket.get(_key(subject))
@@ -34,7 +41,10 @@ class ResolutionBook:
 
     def conflicts_lost(self, tenant: str, author: str) -> int:
         """In how many conflicts a reviewer chose what this author did not say."""
-        return sum(author in s.fields["losers"] for s in self.bucket.under(f"{tenant}."))
+        if tenant not in self._lost:
+            chosen = self.bucket.under(f"{tenant}.")
+            self._lost[tenant] = Counter(loser for s in chosen for loser in s.fields["losers"])
+        return self._lost[tenant][author]
 
     async def choose(
         self, subject: Subject, resolution: Resolution, losers: Collection[str]

@@ -38,7 +38,7 @@ class AuthorsRoom:
 
     def __init__(self, bus: Bus, timeout_s: float) -> None:
         self.book = ReviewBook()
-        choices = WatchedBucket(bus.kv(resolutions.BUCKET), timeout_s, self._changed)
+        choices = WatchedBucket(bus.kv(resolutions.BUCKET), timeout_s, self._chosen)
         self.resolutions = ResolutionBook(choices)
         bucket = WatchedBucket(bus.kv(authors.BUCKET), timeout_s, self._changed)
         self.authors = AuthorBook(bucket, self.book, self.resolutions.conflicts_lost)
@@ -49,6 +49,10 @@ class AuthorsRoom:
 
     def _changed(self, key: str) -> None:
         self.book.look_again(key.partition(".")[0])
+
+    def _chosen(self, key: str) -> None:
+        self.resolutions.hear(key.partition(".")[0])
+        self._changed(key)
 
     def followers(self) -> list[Coroutine[Any, Any, None]]:
         """What has to run beside the calls, each until cancelled."""

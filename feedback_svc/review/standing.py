@@ -5,15 +5,16 @@ until its claim has no trusted author left, or as many as make a quorum say othe
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from feedback_svc.core import FeedbackRecord
 from feedback_svc.reviewing import QUORUM
 from feedback_svc.safety.claims import (
     Claim,
     Statement,
-    answer_key,
+    answer_keys,
     claims_of,
     is_conflict,
     quorum,
@@ -59,7 +60,12 @@ class Standing:
         return self._key(answer) == self._key(claim.answer)
 
     def _key(self, answer: str) -> str:
-        return answer_key(self.question, answer)
+        # Of what was said since they were weighed none is known yet.
+        return self._keys.get(answer) or answer_keys(self.question, [answer])[answer]
+
+    @cached_property
+    def _keys(self) -> Mapping[str, str]:
+        return answer_keys(self.question, (said.answer for said in self.statements))
 
 
 def stand(

@@ -53,26 +53,23 @@ def claims_of(question: str, statements: Iterable[Statement]) -> tuple[Claim, ..
     newest: dict[str, Statement] = {}
     for statement in sorted(statements, key=lambda statement: statement.sequence):
         newest[statement.author] = statement
+    keys = answer_keys(question, (statement.answer for statement in newest.values()))
     groups: dict[str, list[Statement]] = {}
     for statement in newest.values():
-        groups.setdefault(answer_key(question, statement.answer), []).append(statement)
+        groups.setdefault(keys[statement.answer], []).append(statement)
     claims = [_claim(group) for group in groups.values()]
     return tuple(sorted(claims, key=lambda claim: (-claim.weight, claim.answer)))
 
 
-def answer_key(question: str, answer: str) -> str:
-    """Equal for answers that say the same: "Zorvane", "The capital of Velmora is Zorvane."
+def answer_keys(question: str, answers: Iterable[str]) -> Mapping[str, str]:
+    """By answer what is equal for those that say the same: "Zorvane", "The capital of Velmora is
+    Zorvane."
 
     Words of the question and words that merely hold a sentence together are left out, unless
     nothing is left then.
     """
     asked = set(words.normal_words(question))
-    kept = [
-        word
-        for word in words.normal_words(answer)
-        if word in _TELLING or not (word in asked or words.is_function(word))
-    ]
-    return " ".join(kept) or normalise_answer(answer)
+    return {answer: _key(asked, answer) for answer in set(answers)}
 
 
 def is_conflict(claims: Collection[Claim]) -> bool:
@@ -98,6 +95,15 @@ def quorum(claims: Collection[Claim], quorum_authors: int) -> Claim | None:
         if has_quorum and claim.weight >= quorum_weight(quorum_authors) and claim.weight > against:
             return claim
     return None
+
+
+def _key(asked: Collection[str], answer: str) -> str:
+    kept = [
+        word
+        for word in words.normal_words(answer)
+        if word in _TELLING or not (word in asked or words.is_function(word))
+    ]
+    return " ".join(kept) or normalise_answer(answer)
 
 
 def _claim(group: list[Statement]) -> Claim:
