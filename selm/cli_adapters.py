@@ -6,6 +6,8 @@ from selm.api.adapter.v1 import adapter_pb2, adapter_service_pb2
 from selm.cli_output import (
     OUTPUT,
     Output,
+    ask,
+    ask_patiently,
     enum_word,
     print_fields,
     print_messages,
@@ -29,13 +31,11 @@ def add_to(app: typer.Typer) -> None:
 @adapters.command("ls")
 def list_adapters(context: typer.Context, output: Output = OUTPUT) -> None:
     """List adapters and where their aliases point."""
-
-    async def ask(selm: SelmClient) -> adapter_service_pb2.ListAdaptersResponse:
-        return await selm.trainer.adapters.ListAdapters(adapter_service_pb2.ListAdaptersRequest())
-
+    request = adapter_service_pb2.ListAdaptersRequest()
+    reply = ask(context, lambda selm: selm.trainer.adapters.ListAdapters(request))
     print_messages(
         output,
-        session(context).run(ask).adapters,
+        reply.adapters,
         {
             "adapter": lambda a: a.name,
             "base model": lambda a: a.base_model,
@@ -95,15 +95,12 @@ def alias_revision(
         reason=reason,
         request_id=new_request_id(),
     )
-
-    async def ask(selm: SelmClient) -> adapter_pb2.Alias:
-        return (await selm.trainer.adapters.AliasAdapterRevision(request)).alias
-
-    _print_alias(output, session(context).run(ask))
+    reply = ask_patiently(context, lambda selm: selm.trainer.adapters.AliasAdapterRevision(request))
+    _print_alias(output, reply.alias)
 
 
 def _show_adapter(context: typer.Context, name: str, output: Output) -> None:
-    async def ask(selm: SelmClient) -> adapter_service_pb2.ListAdapterRevisionsResponse:
+    async def read(selm: SelmClient) -> adapter_service_pb2.ListAdapterRevisionsResponse:
         stub = selm.trainer.adapters
         found = await stub.GetAdapter(adapter_service_pb2.GetAdapterRequest(name=name))
         aliases = "; ".join(_alias(alias) for alias in found.adapter.aliases)
@@ -119,7 +116,7 @@ def _show_adapter(context: typer.Context, name: str, output: Output) -> None:
 
     print_messages(
         output,
-        session(context).run(ask).adapter_revisions,
+        session(context).run(read).adapter_revisions,
         {
             "revision": lambda r: r.name,
             "state": lambda r: enum_word(r, "state"),
@@ -132,11 +129,9 @@ def _show_adapter(context: typer.Context, name: str, output: Output) -> None:
 
 
 def _show_revision(context: typer.Context, name: str, output: Output) -> None:
-    async def ask(selm: SelmClient) -> adapter_service_pb2.GetAdapterRevisionResponse:
-        request = adapter_service_pb2.GetAdapterRevisionRequest(name=name)
-        return await selm.trainer.adapters.GetAdapterRevision(request)
-
-    revision = session(context).run(ask).adapter_revision
+    request = adapter_service_pb2.GetAdapterRevisionRequest(name=name)
+    reply = ask(context, lambda selm: selm.trainer.adapters.GetAdapterRevision(request))
+    revision = reply.adapter_revision
     manifest = revision.manifest
     fields = {
         "revision": revision.name,

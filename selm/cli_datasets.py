@@ -15,6 +15,8 @@ from selm.api.feedback.v1 import dataset_service_pb2 as pb
 from selm.cli_output import (
     OUTPUT,
     Output,
+    ask,
+    ask_patiently,
     enum_value,
     enum_word,
     err,
@@ -64,10 +66,8 @@ def create(
         request_id=new_request_id(),
     )
 
-    async def ask(selm: SelmClient) -> pb.CreateDatasetResponse:
-        return await selm.feedback.datasets.CreateDataset(request)
-
-    _print(output, session(context).run(ask).dataset)
+    reply = ask_patiently(context, lambda selm: selm.feedback.datasets.CreateDataset(request))
+    _print(output, reply.dataset)
 
 
 @datasets.command("ls")
@@ -80,9 +80,6 @@ def list_datasets(
     """List datasets, newest first."""
     request = pb.ListDatasetsRequest(adapter=adapter, page_size=limit)
 
-    async def ask(selm: SelmClient) -> list[dataset_pb2.Dataset]:
-        return list((await selm.feedback.datasets.ListDatasets(request)).datasets)
-
     columns: dict[str, Callable[[dataset_pb2.Dataset], str]] = {
         "created": lambda d: when(d.create_time),
         "dataset": lambda d: d.name,
@@ -91,7 +88,8 @@ def list_datasets(
         "examples": lambda d: str(d.example_count),
         "sha256": lambda d: d.sha256[:12],
     }
-    print_messages(output, session(context).run(ask), columns)
+    reply = ask(context, lambda selm: selm.feedback.datasets.ListDatasets(request))
+    print_messages(output, reply.datasets, columns)
 
 
 @datasets.command("get")
@@ -99,10 +97,8 @@ def show(context: typer.Context, name: str = NAME, output: Output = OUTPUT) -> N
     """What a dataset holds, and what was left out."""
     request = pb.GetDatasetRequest(name=_name(name))
 
-    async def ask(selm: SelmClient) -> pb.GetDatasetResponse:
-        return await selm.feedback.datasets.GetDataset(request)
-
-    _print(output, session(context).run(ask).dataset)
+    reply = ask(context, lambda selm: selm.feedback.datasets.GetDataset(request))
+    _print(output, reply.dataset)
 
 
 @datasets.command("export")

@@ -1,4 +1,4 @@
-"""`selm forget`: erase a user everywhere, follow it service by service, and show the receipt."""
+"""`selm forget`, `selm erasures`: erase a user everywhere, follow it, and show the receipt."""
 
 import typer
 from rich.text import Text
@@ -8,16 +8,23 @@ from selm.api.ops.v1.erasure_pb2 import Erasure, ErasureReceipt
 from selm.cli_output import (
     OUTPUT,
     Output,
+    ask,
+    enum_value,
     enum_word,
+    enum_words,
     err,
+    explain,
     out,
     print_fields,
     print_json,
+    print_messages,
     session,
     when,
 )
 from selm.client import SelmClient
 from selm.client_channel import new_request_id
+from selm.errors import SelmError
+from selm.names import erasure_name
 
 _COUNTS = (
     ("memory_count", "memories"),
@@ -26,10 +33,15 @@ _COUNTS = (
     ("dataset_count", "datasets"),
 )
 
+NAME = typer.Argument(help="erasures/{erasure}, or its id.")
+
+erasures = typer.Typer(help="What was to be forgotten, and how far it is.", no_args_is_help=True)
+
 
 def add_to(app: typer.Typer) -> None:
     """Registers this command."""
     app.command()(forget)
+    app.add_typer(erasures, name="erasures")
 
 
 def forget(
@@ -41,7 +53,10 @@ def forget(
     wait: bool = typer.Option(True, help="Follow it until every service has confirmed."),
     output: Output = OUTPUT,
 ) -> None:
-    """Forget a user: memories, feedback, generations, and what was trained on them."""
+    """Forget a user: memories, feedback, generations, and what was trained on them.
+
+    Exit code 0 with --dry-run only if every service has counted.
+    """
     if not dry_run and not yes:
         typer.confirm(f"Forget {user} for good?", abort=True, err=True)
     request = pb.ForgetUserRequest(
@@ -54,13 +69,55 @@ def forget(
         return erasure if dry_run or not wait else await _followed(selm, erasure, output)
 
     erasure = session(context).run(ask)
-    if output is Output.JSON:
-        if dry_run or not wait:
-            print_json(erasure)
-        return
-    if dry_run:
+    if dry_run and output is Output.TABLE:
         out.print("would go:")
-    _print_receipt(erasure)
+    # As JSON every step was printed that was followed, the last one too.
+    if output is Output.TABLE or dry_run or not wait:
+        _print_receipt(output, erasure)
+    if dry_run and (uncounted := [r for r in erasure.receipts if r.HasField("failure")]):
+        raise typer.Exit(max(_explain_uncounted(receipt) for receipt in uncounted))
+
+
+@erasures.command("ls")
+def list_erasures(
+    context: typer.Context,
+    state: list[str] = typer.Option([], help=f"{enum_words(Erasure.State)}; may be repeated."),
+    limit: int = typer.Option(20, min=1, max=500, help="Newest this many."),
+    output: Output = OUTPUT,
+) -> None:
+    """List erasures, newest first."""
+    states = [enum_value(Erasure.State, word) for word in state]
+    request = pb.ListErasuresRequest(page_size=limit, states=states)
+    reply = ask(context, lambda selm: selm.feedback.erasures.ListErasures(request))
+    print_messages(
+        output,
+        reply.erasures,
+        {
+            "asked": lambda e: when(e.create_time),
+            "erasure": lambda e: e.name,
+            "state": lambda e: enum_word(e, "state"),
+            "user": lambda e: e.user,
+            "by": lambda e: e.requester,
+            "reason": lambda e: e.reason,
+        },
+    )
+
+
+@erasures.command("get")
+def show(context: typer.Context, name: str = NAME, output: Output = OUTPUT) -> None:
+    """Show an erasure with what each service did."""
+    request = pb.GetErasureRequest(name=_name(name))
+    reply = ask(context, lambda selm: selm.feedback.erasures.GetErasure(request))
+    _print_receipt(output, reply.erasure)
+
+
+@erasures.command("watch")
+def watch(context: typer.Context, name: str = NAME, output: Output = OUTPUT) -> None:
+    """Follow an erasure until every service has confirmed."""
+    asked = Erasure(name=_name(name))
+    erasure = session(context).run(lambda selm: _followed(selm, asked, output))
+    if output is Output.TABLE:
+        _print_receipt(output, erasure)
 
 
 async def _followed(selm: SelmClient, erasure: Erasure, output: Output) -> Erasure:
@@ -81,7 +138,13 @@ async def _followed(selm: SelmClient, erasure: Erasure, output: Output) -> Erasu
     return erasure
 
 
-def _print_receipt(erasure: Erasure) -> None:
+def _explain_uncounted(receipt: ErasureReceipt) -> int:
+    failure = receipt.failure
+    text = f"what would go from {receipt.service} is not counted: {failure.message}"
+    return explain(SelmError(enum_word(failure, "reason"), text))
+
+
+def _print_receipt(output: Output, erasure: Erasure) -> None:
     fields = {
         "erasure": erasure.name,
         "user": erasure.user,
@@ -91,8 +154,8 @@ def _print_receipt(erasure: Erasure) -> None:
         "completed": when(erasure.end_time),
     }
     fields |= {receipt.service: _standing(receipt) for receipt in erasure.receipts}
-    print_fields(Output.TABLE, erasure, fields)
-    for receipt in erasure.receipts:
+    print_fields(output, erasure, fields)
+    for receipt in erasure.receipts if output is Output.TABLE else ():
         for revision in receipt.revisions:
             aliases = ", ".join(revision.aliases)
             serves = f", still aliased by {aliases}" if aliases else ""
@@ -111,3 +174,7 @@ def _standing(receipt: ErasureReceipt) -> str:
     if receipt.HasField("failure"):
         words.append(f"{enum_word(receipt.failure, 'reason')}: {receipt.failure.message}")
     return "  ".join(word for word in words if word)
+
+
+def _name(name: str) -> str:
+    return name if name.startswith("erasures/") else erasure_name(name)

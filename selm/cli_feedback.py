@@ -8,10 +8,12 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from selm.api.feedback.v1 import feedback_event_pb2 as pb
-from selm.api.feedback.v1 import feedback_service_pb2
+from selm.api.feedback.v1 import feedback_service_pb2, learning_service_pb2
 from selm.cli_output import (
     OUTPUT,
     Output,
+    ask,
+    ask_patiently,
     enum_value,
     enum_word,
     enum_words,
@@ -24,6 +26,7 @@ from selm.cli_output import (
     when,
 )
 from selm.client import Receipt, SelmClient
+from selm.client_channel import new_request_id
 
 GENERATION = typer.Argument(help="generations/{generation}, as `selm chat` prints it.")
 TARGET = typer.Argument(help="generations/{generation} or conversations/{conversation}.")
@@ -125,11 +128,9 @@ def get_event(
 ) -> None:
     """Show what was said, and what was decided about it."""
 
-    async def ask(selm: SelmClient) -> pb.FeedbackEvent:
-        request = feedback_service_pb2.GetFeedbackEventRequest(name=name)
-        return (await selm.feedback.service.GetFeedbackEvent(request)).feedback_event
-
-    event = session(context).run(ask)
+    request = feedback_service_pb2.GetFeedbackEventRequest(name=name)
+    reply = ask(context, lambda selm: selm.feedback.service.GetFeedbackEvent(request))
+    event = reply.feedback_event
     fields = {
         "event": event.name,
         "about": _target(event),
@@ -162,9 +163,6 @@ def list_events(
         page_size=limit, filter=_filter(kind, state, generation, adapter, user)
     )
 
-    async def ask(selm: SelmClient) -> list[pb.FeedbackEvent]:
-        return list((await selm.feedback.service.ListFeedbackEvents(request)).feedback_events)
-
     columns: dict[str, Callable[[pb.FeedbackEvent], str]] = {
         "created": lambda e: when(e.create_time),
         "event": lambda e: e.name,
@@ -174,7 +172,8 @@ def list_events(
         "said": _said,
         "by": lambda e: e.author,
     }
-    print_messages(output, session(context).run(ask), columns)
+    reply = ask(context, lambda selm: selm.feedback.service.ListFeedbackEvents(request))
+    print_messages(output, reply.feedback_events, columns)
 
 
 @feedback.command("watch")
@@ -234,6 +233,24 @@ def export_events(
     number = session(context).run(write)
     part.replace(file)
     out.print(f"{number} events in {file}", markup=False, soft_wrap=True)
+
+
+@feedback.command("replay")
+def replay_events(
+    context: typer.Context,
+    first: int = typer.Option(..., "--from", min=1, help="From this sequence on."),
+    last: int = typer.Option(0, "--to", min=0, help="Up to this sequence; 0 is the newest."),
+    consumer: str = typer.Option("memory_svc", help="Who gets it again."),
+    output: Output = OUTPUT,
+) -> None:
+    """Deliver again what was recorded, to a service that lost it; nothing counts twice."""
+    request = learning_service_pb2.ReplayFeedbackEventsRequest(
+        first_sequence=first, last_sequence=last, consumer=consumer, request_id=new_request_id()
+    )
+    reply = ask_patiently(
+        context, lambda selm: selm.feedback.learning.ReplayFeedbackEvents(request)
+    )
+    print_fields(output, reply, {"replayed": str(reply.replay_count)})
 
 
 def _give(

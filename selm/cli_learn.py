@@ -12,6 +12,7 @@ from selm.api.trainer.v1 import trainer_service_pb2, training_job_pb2
 from selm.cli_output import (
     OUTPUT,
     Output,
+    ask,
     enum_value,
     enum_word,
     enum_words,
@@ -69,12 +70,10 @@ def list_jobs(
     """List training jobs, newest first."""
     request = trainer_service_pb2.ListTrainingJobsRequest(adapter=adapter, page_size=limit)
 
-    async def ask(selm: SelmClient) -> trainer_service_pb2.ListTrainingJobsResponse:
-        return await selm.trainer.service.ListTrainingJobs(request)
-
+    reply = ask(context, lambda selm: selm.trainer.service.ListTrainingJobs(request))
     print_messages(
         output,
-        session(context).run(ask).training_jobs,
+        reply.training_jobs,
         {
             "job": lambda j: j.name,
             "adapter": lambda j: j.adapter,
@@ -136,12 +135,10 @@ def list_lessons(
     request.filter.states.extend(enum_value(lesson_pb2.Lesson.State, word) for word in state)
     request.filter.adapter, request.filter.user = adapter, user
 
-    async def ask(selm: SelmClient) -> list[lesson_pb2.Lesson]:
-        return list((await selm.feedback.lessons.ListLessons(request)).lessons)
-
+    reply = ask(context, lambda selm: selm.feedback.lessons.ListLessons(request))
     print_messages(
         output,
-        session(context).run(ask),
+        reply.lessons,
         {
             "changed": lambda lesson: when(lesson.update_time),
             "lesson": lambda lesson: lesson.name,
@@ -161,11 +158,9 @@ def get_lesson(
 ) -> None:
     """Show a lesson with every step so far."""
 
-    async def ask(selm: SelmClient) -> lesson_pb2.Lesson:
-        request = lesson_service_pb2.GetLessonRequest(name=name)
-        return (await selm.feedback.lessons.GetLesson(request)).lesson
-
-    lesson = session(context).run(ask)
+    request = lesson_service_pb2.GetLessonRequest(name=name)
+    reply = ask(context, lambda selm: selm.feedback.lessons.GetLesson(request))
+    lesson = reply.lesson
     print_fields(output, lesson, _lesson_fields(lesson))
     if output is Output.TABLE:
         for step in lesson.transitions:

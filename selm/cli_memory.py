@@ -5,9 +5,17 @@ import typer
 from selm import cli_memory_upkeep
 from selm.api.memory.v1 import memory_pb2, memory_service_pb2, search_pb2
 from selm.cli_memory_upkeep import USER, memory_name
-from selm.cli_output import OUTPUT, Output, enum_word, out, print_fields, print_messages, session
+from selm.cli_output import (
+    OUTPUT,
+    Output,
+    ask,
+    ask_patiently,
+    enum_word,
+    out,
+    print_fields,
+    print_messages,
+)
 from selm.cli_reembed import reembed
-from selm.client import SelmClient
 from selm.client_channel import new_request_id
 
 _LIVE = search_pb2.MemoryFilter(
@@ -41,10 +49,7 @@ def add(
         request_id=new_request_id(),
     )
 
-    async def ask(selm: SelmClient) -> memory_service_pb2.CreateMemoryResponse:
-        return await selm.memory.service.CreateMemory(request)
-
-    response = session(context).run(ask)
+    response = ask_patiently(context, lambda selm: selm.memory.service.CreateMemory(request))
     fields = {
         "memory": response.memory.name,
         "superseded": response.superseded_memory,
@@ -64,12 +69,10 @@ def list_memories(
     """List a user's memories, those that the weights have taken over included."""
     request = memory_service_pb2.ListMemoriesRequest(parent=user, page_size=limit, filter=_LIVE)
 
-    async def ask(selm: SelmClient) -> memory_service_pb2.ListMemoriesResponse:
-        return await selm.memory.service.ListMemories(request)
-
+    reply = ask(context, lambda selm: selm.memory.service.ListMemories(request))
     print_messages(
         output,
-        session(context).run(ask).memories,
+        reply.memories,
         {
             "memory": lambda m: m.name,
             "state": lambda m: enum_word(m, "state"),
@@ -92,12 +95,10 @@ def search(
         parent=user, query=query, max_results=limit, filter=_LIVE
     )
 
-    async def ask(selm: SelmClient) -> memory_service_pb2.SearchMemoriesResponse:
-        return await selm.memory.service.SearchMemories(request)
-
+    reply = ask(context, lambda selm: selm.memory.service.SearchMemories(request))
     print_messages(
         output,
-        session(context).run(ask).hits,
+        reply.hits,
         {
             "score": lambda h: f"{h.score:.3f}",
             "scope": lambda h: enum_word(h.scope, "verdict"),
@@ -119,8 +120,5 @@ def remove(
     name = memory_name(name, user)
     request = memory_service_pb2.DeleteMemoryRequest(name=name, request_id=new_request_id())
 
-    async def ask(selm: SelmClient) -> None:
-        await selm.memory.service.DeleteMemory(request)
-
-    session(context).run(ask)
+    ask_patiently(context, lambda selm: selm.memory.service.DeleteMemory(request))
     out.print(f"deleted {name}", markup=False, soft_wrap=True)

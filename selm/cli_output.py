@@ -79,6 +79,18 @@ def session(context: typer.Context) -> Session:
     return found or Session()
 
 
+def ask(context: typer.Context, call: Callable[[SelmClient], Awaitable[Result]]) -> Result:
+    """The reply to one call: a read, which may be asked again by hand if it fails."""
+    return session(context).run(call)
+
+
+def ask_patiently(
+    context: typer.Context, call: Callable[[SelmClient], Awaitable[Result]]
+) -> Result:
+    """The reply to a write with a request_id: repeated through an outage, it counts once."""
+    return session(context).run(lambda selm: selm.patience.through(lambda: call(selm)))
+
+
 def explain(error: SelmError) -> int:
     """Prints an error as one line, its field violations below; returns the exit code."""
     if isinstance(error, InvalidFields):

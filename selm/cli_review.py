@@ -12,18 +12,19 @@ from selm.api.feedback.v1 import review_service_pb2 as pb
 from selm.cli_output import (
     OUTPUT,
     Output,
+    ask,
+    ask_patiently,
     enum_value,
     enum_word,
     enum_words,
     print_fields,
     print_messages,
-    session,
     when,
 )
-from selm.client import SelmClient
 from selm.client_channel import new_request_id
 
 ITEM = typer.Argument(help="reviewItems/{review_item}, or the id of its event.")
+CONFLICT = typer.Argument(help="conflicts/{conflict}.")
 REASON = typer.Option("", "--reason", "-r", help="Kept for audit.")
 LIMIT = typer.Option(50, min=1, max=500, help="At most this many.")
 
@@ -48,12 +49,10 @@ def list_items(
         states=[enum_value(review_pb2.ReviewItem.State, state)], adapter=adapter, page_size=limit
     )
 
-    async def ask(selm: SelmClient) -> pb.ListReviewItemsResponse:
-        return await selm.feedback.review.ListReviewItems(request)
-
+    reply = ask(context, lambda selm: selm.feedback.review.ListReviewItems(request))
     print_messages(
         output,
-        session(context).run(ask).review_items,
+        reply.review_items,
         {
             "item": lambda i: i.name,
             "since": lambda i: when(i.create_time),
@@ -62,6 +61,14 @@ def list_items(
             "says": lambda i: _said(i.feedback_event),
         },
     )
+
+
+@review.command("get")
+def show_item(context: typer.Context, item: str = ITEM, output: Output = OUTPUT) -> None:
+    """Show what was withheld and why, and what was decided."""
+    request = pb.GetReviewItemRequest(name=_item_name(item))
+    reply = ask(context, lambda selm: selm.feedback.review.GetReviewItem(request))
+    _print_item(output, reply.review_item)
 
 
 @review.command()
@@ -118,12 +125,10 @@ def conflicts(
     state = review_pb2.Conflict.STATE_RESOLVED if resolved else review_pb2.Conflict.STATE_OPEN
     request = pb.ListConflictsRequest(states=[state], adapter=adapter, page_size=limit)
 
-    async def ask(selm: SelmClient) -> pb.ListConflictsResponse:
-        return await selm.feedback.review.ListConflicts(request)
-
+    reply = ask(context, lambda selm: selm.feedback.review.ListConflicts(request))
     print_messages(
         output,
-        session(context).run(ask).conflicts,
+        reply.conflicts,
         {
             "conflict": lambda c: c.name,
             "question": lambda c: c.question,
@@ -133,10 +138,20 @@ def conflicts(
     )
 
 
+@review.command("conflict")
+def show_conflict(
+    context: typer.Context, conflict: str = CONFLICT, output: Output = OUTPUT
+) -> None:
+    """Show what authors say instead of each other, and who has the most weight."""
+    request = pb.GetConflictRequest(name=conflict)
+    reply = ask(context, lambda selm: selm.feedback.review.GetConflict(request))
+    _print_conflict(output, reply.conflict)
+
+
 @review.command()
 def resolve(
     context: typer.Context,
-    conflict: str = typer.Argument(help="conflicts/{conflict}"),
+    conflict: str = CONFLICT,
     claim: str = typer.Argument(help="Id of the claim that wins."),
     reason: str = REASON,
     output: Output = OUTPUT,
@@ -146,19 +161,8 @@ def resolve(
         name=conflict, claim_id=claim, reason=reason, request_id=new_request_id()
     )
 
-    async def ask(selm: SelmClient) -> pb.ResolveConflictResponse:
-        desk = selm.feedback.review
-        return await selm.patience.through(lambda: desk.ResolveConflict(request))
-
-    found = session(context).run(ask).conflict
-    fields = {
-        "conflict": found.name,
-        "state": enum_word(found, "state"),
-        "question": found.question,
-        "claims": _claims(found),
-        "resolved by": found.resolver,
-    }
-    print_fields(output, found, fields)
+    reply = ask_patiently(context, lambda selm: selm.feedback.review.ResolveConflict(request))
+    _print_conflict(output, reply.conflict)
 
 
 @review.command()
@@ -166,17 +170,15 @@ def authors(context: typer.Context, limit: int = LIMIT, output: Output = OUTPUT)
     """List who gives feedback, most rejected first."""
     request = pb.ListAuthorsRequest(page_size=limit)
 
-    async def ask(selm: SelmClient) -> pb.ListAuthorsResponse:
-        return await selm.feedback.review.ListAuthors(request)
-
+    reply = ask(context, lambda selm: selm.feedback.review.ListAuthors(request))
     print_messages(
         output,
-        session(context).run(ask).authors,
+        reply.authors,
         {
             "author": lambda a: a.name,
             "trust": _trust,
             "blocked": lambda a: "yes" if a.blocked else "",
-            "accepted": lambda a: str(a.accepted_count),
+            "events that count": lambda a: str(a.accepted_count),
             "rejected": lambda a: str(a.rejected_count),
             "conflicts lost": lambda a: str(a.conflict_count),
         },
@@ -207,11 +209,8 @@ def author(
         author=wanted, update_mask=FieldMask(paths=changed), request_id=new_request_id()
     )
 
-    async def ask(selm: SelmClient) -> pb.UpdateAuthorResponse:
-        desk = selm.feedback.review
-        return await selm.patience.through(lambda: desk.UpdateAuthor(request))
-
-    found = session(context).run(ask).author
+    reply = ask_patiently(context, lambda selm: selm.feedback.review.UpdateAuthor(request))
+    found = reply.author
     fields = {
         "author": found.name,
         "trust": _trust(found),
@@ -228,23 +227,36 @@ def _item_name(item: str) -> str:
 
 
 def _decide(context: typer.Context, output: Output, call: Callable[[Any], Any]) -> None:
-    async def ask(selm: SelmClient) -> review_pb2.ReviewItem:
-        reply = await selm.patience.through(lambda: call(selm.feedback.review))
-        item: review_pb2.ReviewItem = reply.review_item
-        return item
+    reply = ask_patiently(context, lambda selm: call(selm.feedback.review))
+    _print_item(output, reply.review_item)
 
-    item = session(context).run(ask)
+
+def _print_item(output: Output, item: review_pb2.ReviewItem) -> None:
     event = item.feedback_event
     fields = {
         "item": item.name,
         "state": enum_word(item, "state"),
+        "author": event.author,
         "said": _said(event),
+        "findings": _findings(event),
+        "conflict": item.conflict,
         "counts": item.amended_correction.text,
         "lesson": event.lesson,
         "reviewer": item.reviewer,
         "reason": item.reason,
     }
     print_fields(output, item, fields)
+
+
+def _print_conflict(output: Output, conflict: review_pb2.Conflict) -> None:
+    fields = {
+        "conflict": conflict.name,
+        "state": enum_word(conflict, "state"),
+        "question": conflict.question,
+        "claims": _claims(conflict),
+        "resolved by": conflict.resolver,
+    }
+    print_fields(output, conflict, fields)
 
 
 def _findings(event: feedback_event_pb2.FeedbackEvent) -> str:

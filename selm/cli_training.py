@@ -5,22 +5,23 @@ from typing import Any
 
 import typer
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from selm.api.feedback.v1 import feedback_event_pb2, learning_pb2
 from selm.api.feedback.v1 import learning_service_pb2 as pb
 from selm.cli_output import (
     OUTPUT,
     Output,
+    ask,
+    ask_patiently,
     enum_value,
     enum_word,
     enum_words,
     out,
     print_fields,
     print_messages,
-    session,
     when,
 )
-from selm.client import SelmClient
 from selm.client_channel import new_request_id
 from selm.names import DEFAULT_ADAPTER, training_policy_name
 
@@ -47,11 +48,8 @@ def show_policy(context: typer.Context, adapter: str = _ADAPTER, output: Output 
     """Show an adapter's policy with the defaults filled in."""
     request = pb.GetTrainingPolicyRequest(name=training_policy_name(adapter))
 
-    async def ask(selm: SelmClient) -> learning_pb2.TrainingPolicy:
-        reply = await selm.feedback.learning.GetTrainingPolicy(request)
-        return reply.training_policy
-
-    _print_policy(output, session(context).run(ask))
+    reply = ask(context, lambda selm: selm.feedback.learning.GetTrainingPolicy(request))
+    _print_policy(output, reply.training_policy)
 
 
 @policy.command("set")
@@ -101,13 +99,10 @@ def set_policy(
             f"{', '.join(sorted(unknown))}: give {', '.join(chosen)}", param_hint="--reset"
         )
 
-    async def ask(selm: SelmClient) -> learning_pb2.TrainingPolicy:
-        learning = selm.feedback.learning
-        return (
-            await selm.patience.through(lambda: learning.UpdateTrainingPolicy(request))
-        ).training_policy
-
-    _print_policy(output, session(context).run(ask))
+    reply = ask_patiently(
+        context, lambda selm: selm.feedback.learning.UpdateTrainingPolicy(request)
+    )
+    _print_policy(output, reply.training_policy)
 
 
 @requests.command("ls")
@@ -127,13 +122,10 @@ def list_requests(
         states=[enum_value(learning_pb2.TrainingRequest.State, word) for word in state],
     )
 
-    async def ask(selm: SelmClient) -> list[learning_pb2.TrainingRequest]:
-        reply = await selm.feedback.learning.ListTrainingRequests(request)
-        return list(reply.training_requests)
-
+    reply = ask(context, lambda selm: selm.feedback.learning.ListTrainingRequests(request))
     print_messages(
         output,
-        session(context).run(ask),
+        reply.training_requests,
         {
             "created": lambda r: when(r.create_time),
             "request": lambda r: r.name,
@@ -144,6 +136,31 @@ def list_requests(
             "lessons": lambda r: str(r.lesson_count),
             "job": lambda r: r.training_job,
             "reason": lambda r: r.failure.message or r.reason,
+        },
+    )
+
+
+@requests.command("stats")
+def count_queue(
+    context: typer.Context,
+    adapter: str = typer.Option("", help="Only of this adapters/{adapter}."),
+    output: Output = OUTPUT,
+) -> None:
+    """Count what waits and what got stuck, by adapter and kind of feedback."""
+    request = pb.GetQueueStatsRequest(adapter=adapter)
+    reply = ask(context, lambda selm: selm.feedback.learning.GetQueueStats(request))
+    print_messages(
+        output,
+        reply.stats,
+        {
+            "adapter": lambda s: s.adapter,
+            "kind": lambda s: enum_word(s, "kind"),
+            "waiting lessons": lambda s: str(s.waiting_lessons),
+            "oldest": lambda s: _span(s, "oldest_age"),
+            "waiting requests": lambda s: str(s.waiting_requests),
+            "running": lambda s: str(s.running_requests),
+            "redelivered": lambda s: str(s.redelivery_count),
+            "dead letters": lambda s: str(s.dead_letter_count),
         },
     )
 
@@ -184,13 +201,10 @@ def list_dead_letters(
         states=[enum_value(learning_pb2.DeadLetter.State, word) for word in state],
     )
 
-    async def ask(selm: SelmClient) -> list[learning_pb2.DeadLetter]:
-        reply = await selm.feedback.learning.ListDeadLetters(request)
-        return list(reply.dead_letters)
-
+    reply = ask(context, lambda selm: selm.feedback.learning.ListDeadLetters(request))
     print_messages(
         output,
-        session(context).run(ask),
+        reply.dead_letters,
         {
             "created": lambda d: when(d.create_time),
             "dead letter": lambda d: d.name,
@@ -212,12 +226,8 @@ def replay_dead_letters(
         names=names or ["deadLetters/-"], request_id=new_request_id()
     )
 
-    async def ask(selm: SelmClient) -> int:
-        learning = selm.feedback.learning
-        reply = await selm.patience.through(lambda: learning.ReplayDeadLetters(request))
-        return int(reply.replay_count)
-
-    out.print(f"replayed {session(context).run(ask)}")
+    reply = ask_patiently(context, lambda selm: selm.feedback.learning.ReplayDeadLetters(request))
+    out.print(f"replayed {reply.replay_count}")
 
 
 @dead_letters.command("discard")
@@ -229,21 +239,13 @@ def discard_dead_letters(
     """Give these up; what they carried ends failed."""
     request = pb.DiscardDeadLettersRequest(names=names, reason=reason, request_id=new_request_id())
 
-    async def ask(selm: SelmClient) -> int:
-        learning = selm.feedback.learning
-        reply = await selm.patience.through(lambda: learning.DiscardDeadLetters(request))
-        return int(reply.discard_count)
-
-    out.print(f"discarded {session(context).run(ask)}")
+    reply = ask_patiently(context, lambda selm: selm.feedback.learning.DiscardDeadLetters(request))
+    out.print(f"discarded {reply.discard_count}")
 
 
 def _run_on_request(context: typer.Context, output: Output, call: Callable[[Any], Any]) -> None:
-    async def ask(selm: SelmClient) -> learning_pb2.TrainingRequest:
-        reply = await selm.patience.through(lambda: call(selm.feedback.learning))
-        request: learning_pb2.TrainingRequest = reply.training_request
-        return request
-
-    request = session(context).run(ask)
+    reply = ask_patiently(context, lambda selm: call(selm.feedback.learning))
+    request = reply.training_request
     fields = {
         "request": request.name,
         "state": enum_word(request, "state"),
@@ -270,10 +272,10 @@ def _print_policy(output: Output, policy: learning_pb2.TrainingPolicy) -> None:
     print_fields(output, policy, fields)
 
 
-def _span(policy: learning_pb2.TrainingPolicy, name: str) -> str:
-    if not policy.HasField(name):  # type: ignore[arg-type]
+def _span(message: Message, name: str) -> str:
+    if not message.HasField(name):
         return ""
-    return f"{getattr(policy, name).ToTimedelta().total_seconds():g} s"
+    return f"{getattr(message, name).ToTimedelta().total_seconds():g} s"
 
 
 def _field(name: str, value: Any) -> Any:

@@ -43,7 +43,8 @@ CONTRACT = (
     server_service_pb2,
     trainer_service_pb2,
 )
-# gRPC caps maxAttempts at 5. Outages longer than these attempts are the caller's: see client_retry.
+# gRPC caps maxAttempts at 5. Outages longer than these attempts are the caller's: see client_retry,
+# whose every repeat would be five if gRPC went on.
 RETRY_POLICY = {
     "maxAttempts": 5,
     "initialBackoff": "0.1s",
@@ -51,6 +52,9 @@ RETRY_POLICY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+
+# At half of its tokens gRPC stops: after one call of five failures, until calls succeed again.
+RETRY_THROTTLING = {"maxTokens": 10, "tokenRatio": 1}
 
 Continuation = Callable[[grpc.aio.ClientCallDetails, Any], Awaitable[Any]]
 
@@ -75,7 +79,8 @@ def service_config() -> str:
         for method in service.methods
         if is_repeatable(method)
     ]
-    return json.dumps({"methodConfig": [{"name": repeatable, "retryPolicy": RETRY_POLICY}]})
+    method_config = [{"name": repeatable, "retryPolicy": RETRY_POLICY}]
+    return json.dumps({"methodConfig": method_config, "retryThrottling": RETRY_THROTTLING})
 
 
 def open_channel(

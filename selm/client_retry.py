@@ -26,7 +26,11 @@ def is_outage(error: SelmError) -> bool:
 
 @dataclass
 class Patience:
-    """Repeats what answers UNAVAILABLE, for at most `limit_s` per outage; counts every repeat."""
+    """Repeats what answers UNAVAILABLE until `limit_s` after it was first sent; counts the repeats.
+
+    The last repeat begins when patience ends. What breaks after more time than that under way, such
+    as a long answer, gets the whole patience from there.
+    """
 
     limit_s: float
     num_repeats: int = 0
@@ -36,10 +40,11 @@ class Patience:
         """Runs the operation until it succeeds, fails for another reason, or patience ends."""
         wait = self.start()
         while True:
+            sent = time.monotonic()
             try:
                 return await operation()
             except SelmError as error:
-                await wait.after(error)
+                await wait.after(error, sent)
 
     async def watching(
         self, open_stream: Callable[[], AsyncIterator[Result]]
@@ -67,17 +72,20 @@ class Wait:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._pause_s = FIRST_PAUSE_S
-        self._first_failure: float | None = None
+        self._end: float | None = None
 
-    async def after(self, error: SelmError) -> None:
+    async def after(self, error: SelmError, sent: float | None = None) -> None:
         """Sleeps until the next try; raises the error again if there is to be none."""
-        now = time.monotonic()
-        if self._first_failure is None:
-            self._first_failure = now
-        if not is_outage(error) or now - self._first_failure >= self._patience.limit_s:
+        now, limit_s = time.monotonic(), self._patience.limit_s
+        if self._end is None:
+            began = now if sent is None or now - sent >= limit_s else sent
+            self._end = began + limit_s
+        left_s = self._end - now
+        if not is_outage(error) or left_s <= 0:
             raise error
         self._patience.num_repeats += 1
         if self._patience.on_outage is not None:
             self._patience.on_outage(error)
-        await asyncio.sleep(min(max(self._pause_s, error.retry_after_s or 0), LONGEST_PAUSE_S))
+        pause_s = min(max(self._pause_s, error.retry_after_s or 0), LONGEST_PAUSE_S)
+        await asyncio.sleep(min(pause_s, left_s))
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)

@@ -4,38 +4,10 @@ import asyncio
 import json
 import uuid
 
-import pytest
-from typer.testing import CliRunner
-
 from selm.api.feedback.v1 import feedback_event_pb2 as pb
-from selm.cli import app
 from selm.client import Receipt, SelmClient
 from selm.errors import SelmError
 from selm.testing import eventually
-
-
-@pytest.fixture
-async def address(nats_url, child, client_of, tenant):
-    """A ready feedback_svc, in a process of its own: its log must not end up in what is printed."""
-    service = child(nats_url)
-    await service.start(training_paused="true")
-    async with client_of(service.address, tenant) as client:
-        await client.wait_ready()
-    return service.address
-
-
-@pytest.fixture
-def selm(address, tenant, monkeypatch):
-    """The command line, for this test's tenant; returns what it printed."""
-    monkeypatch.setenv("SELM_FEEDBACK_TARGET", address)
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    async def run(*words, exit_code=0):
-        result = await asyncio.to_thread(CliRunner().invoke, app, ["--tenant", tenant, *words])
-        assert result.exit_code == exit_code, result.output
-        return result.stdout
-
-    return run
 
 
 async def test_what_is_said_can_be_listed_and_exported(selm, peers, tmp_path):
@@ -68,6 +40,18 @@ async def test_what_is_said_can_be_listed_and_exported(selm, peers, tmp_path):
     assert not file.with_name("feedback.jsonl.part").exists()
 
 
+async def test_what_was_recorded_is_delivered_again(selm, peers):
+    """From a sequence on, to the one it is for; as JSON too."""
+    generation = await peers.generate()
+    events = [(await selm.client.correct(generation, f"Lutz {n}")).feedback_event for n in (1, 2)]
+    assert "replayed  2" in await selm("feedback", "replay", "--from", str(events[0].sequence))
+    last = ("--from", str(events[1].sequence), "--to", str(events[1].sequence))
+    told = json.loads(await selm("feedback", "replay", *last, "-o", "json"))
+    assert told == {"replayCount": "1"}
+    await selm("feedback", "replay", *last, "--consumer", "nobody", exit_code=64 + 3)
+    await selm("feedback", "replay", "--from", "0", exit_code=2)
+
+
 async def test_words_that_are_no_kind_are_refused(selm):
     """Before anything is sent."""
     await selm("feedback", "ls", "--kind", "shouting", exit_code=2)
@@ -75,7 +59,7 @@ async def test_words_that_are_no_kind_are_refused(selm):
     await selm("lessons", "ls", "--state", "lost", exit_code=2)
 
 
-async def test_the_client_sends_many_at_once(address, peers, tenant):
+async def test_the_client_sends_many_at_once(selm, peers, tenant):
     """More than one batch holds; each has its receipt or its reason, in order, and once."""
     generation = await peers.generate()
     events = [
@@ -85,10 +69,10 @@ async def test_the_client_sends_many_at_once(address, peers, tenant):
     events[7] = pb.FeedbackEvent(generation=generation, correction=pb.Correction(text="Nebelsbad"))
     events[7].correction.text = "it is nebelsbad"
     ids = [str(uuid.uuid4()) for _ in events]
-    async with SelmClient(feedback=address, tenant=tenant) as selm:
-        outcomes = await selm.give_feedback_batch(events, request_ids=ids)
-        again = await selm.give_feedback_batch(events, request_ids=ids)
-        lines = [line async for line in selm.export_feedback()]
+    async with SelmClient(feedback=selm.address, tenant=tenant) as client:
+        outcomes = await client.give_feedback_batch(events, request_ids=ids)
+        again = await client.give_feedback_batch(events, request_ids=ids)
+        lines = [line async for line in client.export_feedback()]
     assert isinstance(outcomes[7], SelmError)
     assert outcomes[7].reason == "FEEDBACK_WITHOUT_CHANGE"
     receipts = [one for one in outcomes if isinstance(one, Receipt)]

@@ -1,76 +1,79 @@
 """`selm review` against the real service, as a reviewer uses it."""
 
-import asyncio
 import json
 from typing import Any
 
-import pytest
-from typer.testing import CliRunner
+from selm.testing import eventually
+from tests.integration.feedback.command_line import CommandLine
+from tests.integration.feedback.review_client import (
+    OPEN,
+    OVERRIDE,
+    Person,
+    client,
+    item_of,
+    rita,
+)
 
-from selm.cli import app
-from tests.integration.feedback.review_client import OVERRIDE, item_of
-
-
-@pytest.fixture
-async def service(nats_url: str, child: Any, client_of: Any, tenant: str) -> str:
-    """A ready feedback_svc in a process of its own: its log must not end up in what is printed."""
-    running = child(nats_url)
-    await running.start(training_paused="true")
-    async with client_of(running.address, tenant) as client:
-        await client.wait_ready()
-    return str(running.address)
+__all__ = ["client", "rita"]
 
 
-@pytest.fixture
-def selm(service: str, tenant: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The command line, for this test's tenant; returns what it printed."""
-    monkeypatch.setenv("SELM_FEEDBACK_TARGET", service)
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    async def run(*words: str, exit_code: int = 0) -> str:
-        result = await asyncio.to_thread(
-            CliRunner().invoke, app, ["--tenant", tenant, "review", *words]
-        )
-        assert result.exit_code == exit_code, result.output
-        return result.stdout
-
-    return run
-
-
-async def test_a_reviewer_works_through_what_waits(
-    selm: Any, service: str, tenant: str, client_of: Any, peers: Any
-) -> None:
+async def test_a_reviewer_works_through_what_waits(selm: Any, peers: Any) -> None:
     """Lists it with its findings, approves, rejects and amends; then nothing waits."""
-    async with client_of(service, tenant) as client:
-        sent = [
-            (await client.correct(await peers.generate(), f"{OVERRIDE} {n}")).feedback_event
-            for n in range(3)
-        ]
-    waiting = await selm("ls")
+    sent = [
+        (await selm.client.correct(await peers.generate(), f"{OVERRIDE} {n}")).feedback_event
+        for n in range(3)
+    ]
+    waiting = await selm("review", "ls")
     assert "INSTRUCTION_OVERRIDE" in waiting
     assert all(item_of(event) in waiting for event in sent)
+    shown = await selm("review", "get", sent[0].name)
+    assert "INSTRUCTION_OVERRIDE" in shown
+    assert "PENDING" in shown
 
-    assert "APPROVED" in await selm("approve", item_of(sent[0]), "--reason", "a test")
-    assert "REJECTED" in await selm("reject", sent[1].name, "an attack")
-    assert "Lutz" in await selm("amend", item_of(sent[2]), "Lutz")
-    rejected = json.loads(await selm("ls", "--state", "rejected", "-o", "json"))
+    assert "APPROVED" in await selm("review", "approve", item_of(sent[0]), "--reason", "a test")
+    assert "REJECTED" in await selm("review", "reject", sent[1].name, "an attack")
+    assert "Lutz" in await selm("review", "amend", item_of(sent[2]), "Lutz")
+    rejected = json.loads(await selm("review", "ls", "--state", "rejected", "-o", "json"))
 
     assert (rejected["name"], rejected["reason"]) == (item_of(sent[1]), "an attack")
-    assert "reviewItems" not in await selm("ls")
-    await selm("approve", item_of(sent[1]), exit_code=64 + 9)
-    await selm("ls", "--state", "lost", exit_code=2)
+    assert "reviewItems" not in await selm("review", "ls")
+    await selm("review", "approve", item_of(sent[1]), exit_code=64 + 9)
+    await selm("review", "ls", "--state", "lost", exit_code=2)
 
 
-async def test_authors_are_listed_and_blocked(
-    selm: Any, service: str, tenant: str, client_of: Any, peers: Any
-) -> None:
-    async with client_of(service, tenant) as client:
-        await client.correct(await peers.generate(), "Lutz")
+async def test_authors_are_listed_and_blocked(selm: Any, peers: Any) -> None:
+    await selm.client.correct(await peers.generate(), "Lutz")
 
-    changed = await selm("author", "anonymous", "--trust", "0.25", "--fixed", "--block")
+    changed = await selm("review", "author", "anonymous", "--trust", "0.25", "--fixed", "--block")
 
     assert "0.25 fixed" in changed
-    assert "authors/anonymous" in await selm("authors")
-    await selm("author", "anonymous", exit_code=2)
-    assert "conflicts/" not in await selm("conflicts")
-    await selm("resolve", "conflicts/absent", "claim", exit_code=64 + 5)
+    listed = await selm("review", "authors")
+    assert "authors/anonymous" in listed
+    # What nobody reviewed counts as well, and is no approval.
+    assert "events that count" in listed
+    await selm("review", "author", "anonymous", exit_code=2)
+    assert "conflicts/" not in await selm("review", "conflicts")
+    await selm("review", "resolve", "conflicts/absent", "claim", exit_code=64 + 5)
+
+
+async def test_a_conflict_is_looked_at_and_resolved(rita: Person, client: Any, peers: Any) -> None:
+    """What is claimed against each other, and afterwards which claim won."""
+    await rita.set_policy(quorum_authors=2)
+    for name, answer in (("anna", "Lutz"), ("bo", "Zubrow")):
+        await rita.named(name).correct(await peers.generate(), answer, user=f"users/{name}")
+
+    async def opened() -> Any:
+        return await rita.conflicts(OPEN)
+
+    (conflict,) = await eventually(opened)
+    claim = conflict.claims[0].claim_id
+    selm = CommandLine(client, rita.address)
+    shown = await selm("review", "conflict", conflict.name)
+    resolved = await selm("review", "resolve", conflict.name, claim)
+    later = await selm("review", "conflict", conflict.name)
+    assert "OPEN" in shown
+    assert claim in shown
+    assert f"{claim} (won)" in resolved
+    assert "RESOLVED" in later
+    assert "resolved by  anonymous" in later
+    await selm("review", "conflict", "conflicts/absent", exit_code=64 + 5)

@@ -1,39 +1,11 @@
 """`selm policy`, `selm requests` and `selm dead-letters` against the real service."""
 
-import asyncio
 import json
 import uuid
 
-import pytest
-from typer.testing import CliRunner
-
 from selm import streams
-from selm.cli import app
 from selm.testing import eventually
 from tests.integration.feedback.learning_client import teach
-
-
-@pytest.fixture
-async def service(nats_url, child, client_of, tenant):
-    """A ready feedback_svc, in a process of its own, and its client."""
-    one = child(nats_url)
-    await one.start(training_paused="true")
-    async with client_of(one.address, tenant) as client:
-        yield one.address, await client.wait_ready()
-
-
-@pytest.fixture
-def selm(service, tenant, monkeypatch):
-    """The command line, for this test's tenant; returns what it printed."""
-    monkeypatch.setenv("SELM_FEEDBACK_TARGET", service[0])
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    async def run(*words, exit_code=0):
-        result = await asyncio.to_thread(CliRunner().invoke, app, ["--tenant", tenant, *words])
-        assert result.exit_code == exit_code, result.output
-        return result.stdout
-
-    return run
 
 
 async def test_a_policy_is_shown_and_changed(selm):
@@ -54,16 +26,32 @@ async def test_a_policy_is_shown_and_changed(selm):
     await selm("policy", "set", "--schedule", "61 * * * *", exit_code=67)
 
 
-async def test_requests_are_listed_made_urgent_and_cancelled(selm, service, peers):
+async def test_requests_are_listed_made_urgent_and_cancelled(selm, peers):
     """Each command prints the request as it then is."""
-    await teach(service[1], peers, 1)
-    request = await service[1].train()
+    await teach(selm.client, peers, 1)
+    request = await selm.client.train()
     assert request.name in await selm("requests", "ls", "--state", "waiting")
     urgent = json.loads(await selm("requests", "priority", request.name, "7", "-o", "json"))
     assert urgent["priority"] == 7
     assert "CANCELLED" in await selm("requests", "cancel", request.name)
     assert request.name not in await selm("requests", "ls", "--state", "waiting")
     await selm("requests", "ls", "--state", "lost", exit_code=2)
+
+
+async def test_what_waits_is_counted(selm, peers):
+    """By adapter and kind; an adapter of which there is nothing has no row."""
+    await teach(selm.client, peers, 1)
+
+    async def counted() -> str:
+        # The numbers may be some seconds old.
+        return await selm("requests", "stats", "-o", "json")
+
+    stats = json.loads(await eventually(counted))
+    assert (stats["kind"], stats["waitingLessons"]) == ("FEEDBACK_KIND_CORRECTION", "1")
+    table = await selm("requests", "stats", "--adapter", "adapters/default")
+    assert "waiting lessons" in table
+    assert "CORRECTION" in table
+    assert "CORRECTION" not in await selm("requests", "stats", "--adapter", "adapters/other")
 
 
 async def test_dead_letters_are_listed_replayed_and_discarded(selm, peers):

@@ -1,14 +1,15 @@
-"""`selm forget` against a running service: it counts, asks, follows, and shows the receipt."""
+"""`selm forget` and `selm erasures` against a running service: count, ask, follow, and look."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 import pytest
-from typer.testing import CliRunner
 
-from selm.cli import app
+from selm.api.memory.v1 import memory_admin_service_pb2 as memory_pb
+from selm.api.memory.v1 import memory_admin_service_pb2_grpc
 from selm.erasures import TaintedRevision
 from selm.testing import eventually
 from tests.integration.feedback.erasure_client import Erasures, confirm_as_others
@@ -17,37 +18,35 @@ REVISION = "adapters/default/revisions/r0123456789abcdef"
 ALICE = "users/alice"
 
 
-@pytest.fixture
-async def client(
-    nats_url: str, tenant: str, running: Any, client_of: Any, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Any]:
-    async with (
-        running(nats_url, training_paused=True) as address,
-        client_of(address, tenant) as client,
-    ):
-        monkeypatch.setenv("SELM_FEEDBACK_TARGET", address)
-        monkeypatch.setenv("NO_COLOR", "1")
-        yield await client.wait_ready()
+class CountingPeer(memory_admin_service_pb2_grpc.MemoryAdminServiceServicer):
+    """What memory_svc says when it is asked how much would go."""
+
+    async def PurgeMemories(self, request: Any, context: Any) -> Any:
+        return memory_pb.PurgeMemoriesResponse(purge_count=7)
 
 
 @pytest.fixture
-def selm(client: Any) -> Any:
-    """Runs `selm forget` in a thread; its exit code and output."""
-
-    async def run(*arguments: str, text: str = "") -> tuple[int, str]:
-        words = ["--tenant", client.tenant, "forget", *arguments]
-        result = await asyncio.to_thread(CliRunner().invoke, app, words, input=text)
-        return result.exit_code, result.output
-
-    return run
+async def memory_server() -> AsyncIterator[tuple[grpc.aio.Server, str]]:
+    server = grpc.aio.server()
+    memory_admin_service_pb2_grpc.add_MemoryAdminServiceServicer_to_server(CountingPeer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield server, f"127.0.0.1:{port}"
+    await server.stop(None)
 
 
-async def test_it_asks_follows_and_shows_the_receipt(client: Any, peers: Any, selm: Any) -> None:
+@pytest.fixture
+def memory_target(memory_server: tuple[grpc.aio.Server, str]) -> str:
+    return memory_server[1]
+
+
+async def test_it_asks_follows_and_shows_the_receipt(peers: Any, selm: Any) -> None:
     """A line per step of a service, and the aliases that still point to a tainted revision."""
+    client = selm.client
     generation = await peers.generate(user=ALICE)
     await client.correct(generation, "Nebelsbad Two")
-    counted = await selm(ALICE, "--dry-run")
-    refused = await selm(ALICE, text="n\n")
+    counted = await selm("forget", ALICE, "--dry-run")
+    refused = await selm.run("forget", ALICE, text="n\n")
     erasures = Erasures(client.channel, client.tenant)
     before = (await erasures.list()).erasures
 
@@ -60,14 +59,13 @@ async def test_it_asks_follows_and_shows_the_receipt(client: Any, peers: Any, se
         await confirm_as_others(peers.bus, client.tenant, made[0].name, tainted, num_memories=7)
 
     confirming = asyncio.create_task(confirm())
-    code, text = await selm(ALICE, "--yes")
+    text = await selm("forget", ALICE, "--yes")
     await confirming
 
-    assert counted[0] == 0
-    assert "would go" in counted[1]
-    assert "1 feedback events, 1 generations" in counted[1]
-    assert (refused[0], len(before)) == (1, 0)
-    assert code == 0
+    assert "would go" in counted
+    assert "7 memories" in counted
+    assert "1 feedback events, 1 generations" in counted
+    assert (refused.exit_code, len(before)) == (1, 0)
     assert "COMPLETED" in text
     assert "7 memories" in text
     assert f"tainted: {REVISION}, 1 examples, still aliased by adapters/default/aliases/stable" in (
@@ -75,10 +73,45 @@ async def test_it_asks_follows_and_shows_the_receipt(client: Any, peers: Any, se
     )
 
 
-async def test_as_json_it_prints_what_was_answered(client: Any, selm: Any) -> None:
+@pytest.mark.parametrize("output", ["table", "json"])
+async def test_half_a_count_is_no_success(
+    selm: Any, memory_server: tuple[grpc.aio.Server, str], output: str
+) -> None:
+    """What was counted is shown, what was not is named, and a script sees that it failed."""
+    await memory_server[0].stop(None)
+    told = await selm.run("forget", ALICE, "--dry-run", "-o", output)
+    assert told.exit_code == 64 + grpc.StatusCode.UNAVAILABLE.value[0]
+    assert "feedback_svc" in told.stdout
+    assert "PEER_UNAVAILABLE: what would go from memory_svc is not counted" in told.stderr
+
+
+async def test_as_json_it_prints_what_was_answered(selm: Any) -> None:
     """One line for who does not wait."""
-    code, text = await selm("users/nobody", "--yes", "--no-wait", "-o", "json")
-    assert code == 0
-    # The service runs in this process, and its log lines come in between.
-    (line,) = [line for line in text.splitlines() if line.startswith("{")]
-    assert json.loads(line)["user"] == "users/nobody"
+    text = await selm("forget", "users/nobody", "--yes", "--no-wait", "-o", "json")
+    assert json.loads(text)["user"] == "users/nobody"
+
+
+async def test_erasures_can_be_listed_looked_at_and_followed(selm: Any, peers: Any) -> None:
+    """By name or id; following one ends when it is completed, and prints its receipt."""
+    asked = await selm("forget", ALICE, "--yes", "--no-wait", "--reason", "a wish", "-o", "json")
+    name = json.loads(asked)["name"]
+    running = await selm("erasures", "ls", "--state", "running")
+    none = await selm("erasures", "ls", "--state", "completed", "-o", "json")
+    shown = await selm("erasures", "get", name.removeprefix("erasures/"))
+    following = asyncio.create_task(selm("erasures", "watch", name))
+    tainted = TaintedRevision(REVISION, "ab" * 32, 1, ())
+    await confirm_as_others(peers.bus, selm.client.tenant, name, tainted, num_memories=7)
+    followed = await following
+    frames = (await selm("erasures", "watch", name, "-o", "json")).splitlines()
+    got = json.loads(await selm("erasures", "get", name, "-o", "json"))
+
+    assert name in running
+    assert "a wish" in running
+    assert none == ""
+    assert "RUNNING" in shown
+    assert "COMPLETED" in followed
+    assert f"tainted: {REVISION}" in followed
+    assert [json.loads(frame) for frame in frames] == [got]
+    assert got["state"] == "STATE_COMPLETED"
+    await selm("erasures", "get", "erasures/never-was", exit_code=64 + 5)
+    await selm("erasures", "ls", "--state", "lost", exit_code=2)

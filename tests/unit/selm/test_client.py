@@ -1,6 +1,7 @@
 """Promises of the Python client: typed errors, safe repeats, streams and watches that hold."""
 
 import json
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -113,6 +114,20 @@ async def test_patience_ends(running: RunningSelm) -> None:
 
     assert caught.value.reason == "DRAINING"
     assert selm.patience.num_repeats >= 1
+
+
+async def test_patience_counts_what_grpc_repeats_by_itself(running: RunningSelm) -> None:
+    """A call that gRPC sends five times is not sent five times more at each repeat, nor longer."""
+    running.script.failures["CreateFeedbackEvent"] = 1000
+    async with client(running, patience_s=3) as selm:
+        begin = time.monotonic()
+        with pytest.raises(SelmError):
+            await selm.comment("conversations/c1", "Slow.")
+        took_s = time.monotonic() - begin
+
+    assert took_s < 3 + 1
+    num_calls = selm.patience.num_repeats + 1
+    assert len(running.script.seen("CreateFeedbackEvent")) == 5 + num_calls - 1
 
 
 async def test_other_errors_are_not_repeated(running: RunningSelm) -> None:
