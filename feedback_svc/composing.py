@@ -4,8 +4,10 @@ import hashlib
 from datetime import datetime
 
 from feedback_svc import core
+from feedback_svc.access import WRITE_ALL
 from feedback_svc.signals import Correction, Preference, Signal
 from selm import names
+from selm.auth import scope_missing
 from selm.errors import FieldViolation, InvalidFields, SelmError
 from selm.lessons import Consent
 from selm.questions import normalise
@@ -46,6 +48,10 @@ def compose(
 
     `generation` is None for feedback on a conversation, which has no exchange of its own.
     """
+    answered = generation.user if generation else ""
+    user = draft.user or answered or names.ANONYMOUS_USER
+    if draft.only_for:
+        _check_own(draft.only_for, user, answered)
     exchange = None
     if generation is not None:
         _check_user(draft, generation)
@@ -65,7 +71,7 @@ def compose(
         signal=signal,
         generation=draft.generation,
         conversation=draft.conversation,
-        user=draft.user or (generation.user if generation else "") or names.ANONYMOUS_USER,
+        user=user,
         adapter=adapter_of(draft, generation),
         consent=consent,
         labels=draft.labels,
@@ -78,6 +84,12 @@ def compose(
         digest=draft.digest,
     )
     return record, exchange
+
+
+def _check_own(own: str, user: str, asked: str) -> None:
+    """Nobody puts words into the mouth of another; an anonymous answer is everybody's to judge."""
+    if user != own or asked not in {"", names.ANONYMOUS_USER, own}:
+        raise scope_missing(WRITE_ALL)
 
 
 def _check_user(draft: core.Draft, generation: core.GenerationRecord) -> None:

@@ -89,6 +89,8 @@ class Draft:
     event_time: datetime | None = None
     # Fingerprint of all the caller said: the same again is a repeat, or a duplicate.
     digest: str = ""
+    # The only user that its sender may write for; empty if it may for all.
+    only_for: str = ""
 
     @property
     def target(self) -> str:

@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from feedback_svc import core
+from feedback_svc.access import bounded, guarded, require_read
 from feedback_svc.batches import Batches
 from feedback_svc.render.batch import render_batch
 from feedback_svc.render.events import render_event
-from feedback_svc.render.pages import fitting
 from feedback_svc.wire.batch import parse_batch
 from feedback_svc.wire.checks import parse_name
 from feedback_svc.wire.create import parse_create
@@ -20,6 +21,7 @@ from selm.api.feedback.v1 import feedback_service_pb2_grpc
 from selm.auth import current_principal
 
 
+@guarded
 class FeedbackService(feedback_service_pb2_grpc.FeedbackServiceServicer):
     """The record of what users say about answers."""
 
@@ -31,6 +33,7 @@ class FeedbackService(feedback_service_pb2_grpc.FeedbackServiceServicer):
     async def CreateFeedbackEvent(self, request: Any, context: Any) -> Any:
         draft, key = parse_create(request, datetime.now(UTC))
         caller = current_principal()
+        draft = bounded(draft, caller)
         record = await self._recorder.record(caller.tenant, caller.subject, draft, key)
         return pb.CreateFeedbackEventResponse(
             feedback_event=render_event(record),
@@ -40,21 +43,22 @@ class FeedbackService(feedback_service_pb2_grpc.FeedbackServiceServicer):
     async def BatchCreateFeedbackEvents(self, request: Any, context: Any) -> Any:
         items, refused = parse_batch(request, datetime.now(UTC))
         caller = current_principal()
+        items = [replace(item, draft=bounded(item.draft, caller)) for item in items]
         recorded = await self._batches.record(caller.tenant, caller.subject, items)
         return render_batch({**recorded, **refused})
 
     async def GetFeedbackEvent(self, request: Any, context: Any) -> Any:
         name = parse_name(names.FEEDBACK_EVENT, request.name)
-        record = await self._recorder.get(current_principal().tenant, name)
+        caller = current_principal()
+        record = await self._recorder.get(caller.tenant, name)
+        require_read(caller, record.author, record.user)
         return pb.GetFeedbackEventResponse(feedback_event=render_event(record))
 
     async def ListFeedbackEvents(self, request: Any, context: Any) -> Any:
         tenant = current_principal().tenant
         page = parse_list_events(request, tenant)
-        found = await self._reader.list(tenant, page.wanted, page.before, page.size + 1)
-        events = fitting(map(render_event, found[: page.size]))
-        is_last = len(events) == len(found)
-        token = "" if is_last else page.token_after(events[-1])
+        found = await self._reader.list(tenant, page.wanted, page.start, page.limit)
+        events, token = page.of(found, render_event)
         return pb.ListFeedbackEventsResponse(feedback_events=events, next_page_token=token)
 
     async def WatchFeedbackEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:

@@ -2,19 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
-from feedback_svc.forgetting import Forgetting
+from feedback_svc.access import guarded
+from feedback_svc.forgetting import ErasurePage, Forgetting
 from feedback_svc.render.erasure import render_erasure
 from feedback_svc.wire.checks import parse_name
-from feedback_svc.wire.erasure import next_token, parse_forget, parse_list
+from feedback_svc.wire.erasure import parse_forget, parse_list
 from selm import names
 from selm.api.ops.v1 import erasure_service_pb2 as pb
 from selm.api.ops.v1 import erasure_service_pb2_grpc
 from selm.auth import current_principal
 
 
+@guarded
 class ErasureService(erasure_service_pb2_grpc.ErasureServiceServicer):
     """The right to be forgotten."""
 
@@ -37,13 +38,11 @@ class ErasureService(erasure_service_pb2_grpc.ErasureServiceServicer):
 
     async def ListErasures(self, request: Any, context: Any) -> Any:
         tenant = current_principal().tenant
-        page, query = parse_list(request, tenant)
-        # One more than wanted tells whether there is another page.
-        found = list(await self._forgetting.list(tenant, replace(page, limit=page.limit + 1)))
-        return pb.ListErasuresResponse(
-            erasures=[render_erasure(erasure) for erasure in found[: page.limit]],
-            next_page_token=next_token(found, page, query),
-        )
+        page = parse_list(request, tenant)
+        wanted = ErasurePage(page.limit, page.start, page.wanted)
+        found = await self._forgetting.list(tenant, wanted)
+        erasures, token = page.of(found, render_erasure)
+        return pb.ListErasuresResponse(erasures=erasures, next_page_token=token)
 
     async def WatchErasure(self, request: Any, context: Any) -> AsyncIterator[Any]:
         name = parse_name(names.ERASURE, request.name)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from feedback_svc import dead_letters, learning
+from feedback_svc.access import guarded
 from feedback_svc.render.learning import render_policy, render_request, render_stats
 from feedback_svc.render.letters import render_letter
 from feedback_svc.wire.checks import parse_adapter_filter, parse_name
@@ -26,6 +27,7 @@ from selm.api.feedback.v1 import learning_service_pb2_grpc
 from selm.auth import current_principal
 
 
+@guarded
 class LearningService(learning_service_pb2_grpc.LearningServiceServicer):
     """Asking to learn, when to learn by itself, what waits, and what got stuck."""
 
@@ -64,12 +66,9 @@ class LearningService(learning_service_pb2_grpc.LearningServiceServicer):
     async def ListTrainingRequests(self, request: Any, context: Any) -> Any:
         tenant = current_principal().tenant
         page = parse_list_requests(request, tenant)
-        views = await self._learning.list(tenant, page.wanted, page.before, page.size + 1)
-        found = [render_request(view) for view in views[: page.size]]
-        return pb.ListTrainingRequestsResponse(
-            training_requests=found,
-            next_page_token=page.token_after(found[-1]) if len(views) > page.size else "",
-        )
+        found = await self._learning.list(tenant, page.wanted, page.start, page.limit)
+        requests, token = page.of(found, render_request)
+        return pb.ListTrainingRequestsResponse(training_requests=requests, next_page_token=token)
 
     async def UpdateTrainingRequest(self, request: Any, context: Any) -> Any:
         name, priority, key = parse_update_request(request)
@@ -91,12 +90,9 @@ class LearningService(learning_service_pb2_grpc.LearningServiceServicer):
     async def ListDeadLetters(self, request: Any, context: Any) -> Any:
         tenant = current_principal().tenant
         page = parse_list_letters(request, tenant)
-        letters = await self._letters.list(tenant, page.wanted, page.before, page.size + 1)
-        found = [render_letter(letter) for letter in letters[: page.size]]
-        return pb.ListDeadLettersResponse(
-            dead_letters=found,
-            next_page_token=page.token_after(found[-1]) if len(letters) > page.size else "",
-        )
+        found = await self._letters.list(tenant, page.wanted, page.start, page.limit)
+        letters, token = page.of(found, render_letter)
+        return pb.ListDeadLettersResponse(dead_letters=letters, next_page_token=token)
 
     async def ReplayDeadLetters(self, request: Any, context: Any) -> Any:
         letters, key = parse_replay_letters(request)

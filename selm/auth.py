@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from selm.errors import FieldViolation, InvalidFields
+from selm import names
+from selm.errors import FieldViolation, InvalidFields, SelmError
 
 TENANT_HEADER = "x-selm-tenant"
 DEFAULT_TENANT = "default"
@@ -25,8 +26,24 @@ class Principal:
     subject: str
     scopes: frozenset[str]
 
+    @property
+    def user(self) -> str:
+        """The user whose data is the caller's own."""
+        return names.user_name(self.subject)
+
     def has_scope(self, scope: str) -> bool:
         return scope in self.scopes or "*" in self.scopes
+
+    def require(self, scope: str) -> None:
+        """SCOPE_MISSING without it."""
+        if not self.has_scope(scope):
+            raise scope_missing(scope)
+
+
+def scope_missing(scope: str) -> SelmError:
+    """What a caller hears who may not."""
+    text = f"the credential lacks scope {scope}"
+    return SelmError("SCOPE_MISSING", text, metadata={"scope": scope})
 
 
 _current: ContextVar[Principal] = ContextVar("selm_principal")

@@ -47,7 +47,6 @@ def lesson_of(tenant: str, sequence: int, message: FeedbackEventCreated) -> Less
         consent=consent,
         question=event.correction.question,
         answer=event.correction.text,
-        given_answer=event.exchange.answer,
         paraphrases=tuple(event.correction.paraphrases),
         subject_key=subject_key(event.correction.question),
         create_time=create_time,

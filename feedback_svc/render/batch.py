@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from feedback_svc import core
+from feedback_svc.paging import MAX_PAGE_BYTES
 from feedback_svc.render.events import render_event
-from feedback_svc.render.pages import MAX_PAGE_BYTES
 from selm import consistency, streams
 from selm.api.feedback.v1.feedback_event_pb2 import FeedbackEvent
 from selm.api.feedback.v1.feedback_service_pb2 import (

@@ -211,7 +211,6 @@ def _erased_lesson(record: core.FeedbackRecord) -> LessonRecord:
         consent=Consent.MEMORY_ONLY,
         question="",
         answer="",
-        given_answer="",
         paraphrases=(),
         subject_key="",
         create_time=record.create_time,

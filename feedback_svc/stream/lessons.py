@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from feedback_svc.stream.metrics import TO_SERVING_SECONDS, WATCHERS
 from selm.errors import SelmError, not_found, unavailable
-from selm.lessons import LessonFold, LessonRecord, LessonState, LessonStep
+from selm.lesson_fold import LessonFold
+from selm.lessons import LessonRecord, LessonState, LessonStep
 
 MAX_BUFFERED_FRAMES = 64
 _OPEN = frozenset({LessonState.RECEIVED, LessonState.REMEMBERED, LessonState.QUEUED})

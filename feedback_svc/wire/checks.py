@@ -3,21 +3,20 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from feedback_svc import core
-from selm import names, pages
+from selm import names
 from selm.errors import Violations
 
 MAX_TEXT_BYTES = 8192
 MAX_LABELS = 64
 MAX_LABEL_BYTES = 256
 MAX_REASON_CHARACTERS = 500
-DEFAULT_PAGE_SIZE = 50
-MAX_PAGE_SIZE = 500
 
+T = TypeVar("T", bound=int)
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 
 
@@ -65,15 +64,12 @@ def check_labels(found: Violations, field: str, labels: Mapping[str, str]) -> No
         found.check(bool(is_fit), f"{field}[{key[:64]}]", bounds)
 
 
-def page_size_of(found: Violations, page_size: int) -> int:
-    """How many a page holds; 0 means the default, and no page holds more than the maximum."""
-    found.check(page_size >= 0, "page_size", "must not be negative")
-    return min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-
-
-def cursor_of(page_token: str, query_digest: str) -> str:
-    """The cursor of a page token; "" for the first page, CURSOR_INVALID if it does not fit."""
-    return pages.decode(page_token, query_digest) if page_token else ""
+def published(found: Violations, field: str, values: Iterable[T], enum: Any) -> list[T]:
+    """The values that the contract publishes; 0 and any other is a violation."""
+    asked, valid = list(values), enum.values()
+    known = [value for value in asked if value and value in valid]
+    found.check(len(known) == len(asked), field, "must be published values")
+    return known
 
 
 def request_key(

@@ -6,50 +6,19 @@ from datetime import datetime
 
 from feedback_svc import core
 from feedback_svc.curating import DatasetDraft, Shape
-from feedback_svc.wire.checks import (
-    check_labels,
-    check_name,
-    cursor_of,
-    page_size_of,
-    request_key,
-)
+from feedback_svc.paging import BY_CREATE_TIME, Order, Page
+from feedback_svc.wire.checks import check_labels, check_name, request_key
 from feedback_svc.wire.lists import parse_event_filter
+from feedback_svc.wire.page import parse_page, resumed
 from selm import names, pages
 from selm.api.feedback.v1 import dataset_service_pb2 as pb
-from selm.api.feedback.v1.dataset_pb2 import Dataset, DatasetSpec, Example, Split
-from selm.errors import SelmError, Violations
-from selm.lesson_events import datetime_of
+from selm.api.feedback.v1.dataset_pb2 import Dataset, DatasetSpec, Split
+from selm.errors import Violations
 
 _ID = re.compile(r"[a-z][a-z0-9-]{2,62}")
 _MAX_HOLDOUT = 0.5
-
-
-@dataclass(frozen=True)
-class DatasetPage:
-    """One page of datasets."""
-
-    adapter: str
-    size: int
-    before: tuple[datetime, str] | None
-    digest: str
-
-    def token_after(self, dataset: Dataset) -> str:
-        time = datetime_of(dataset.create_time)
-        return pages.encode(self.digest, f"{time.isoformat()}/{dataset.name}")
-
-
-@dataclass(frozen=True)
-class ExamplePage:
-    """One page of examples, from an index on."""
-
-    name: str
-    split: int
-    size: int
-    start: int
-    digest: str
-
-    def token_after(self, example: Example) -> str:
-        return pages.encode(self.digest, str(example.index + 1))
+# The index is the place alone.
+_BY_INDEX = Order(lambda example: (example.index, ""), int)
 
 
 @dataclass(frozen=True)
@@ -99,28 +68,22 @@ def parse_create(
     return draft, key
 
 
-def parse_list(request: pb.ListDatasetsRequest, tenant: str) -> DatasetPage:
+def parse_list(request: pb.ListDatasetsRequest, tenant: str) -> Page[str, datetime]:
+    """The datasets of an adapter; of all if it is empty."""
     found = Violations()
     check_name(found, names.ADAPTER, request.adapter, "adapter")
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = pages.digest("datasets", tenant, request.adapter)
-    before = None
-    if cursor := cursor_of(request.page_token, digest):
-        time, _, name = cursor.partition("/")
-        before = (datetime.fromisoformat(time), name)
-    return DatasetPage(request.adapter, size, before, digest)
+    return parse_page(found, request, tenant, request.adapter, BY_CREATE_TIME)
 
 
-def parse_examples(request: pb.ListDatasetExamplesRequest, tenant: str) -> ExamplePage:
+def parse_examples(
+    request: pb.ListDatasetExamplesRequest, tenant: str
+) -> Page[tuple[str, int], int]:
+    """The examples of a dataset and split."""
     found = Violations()
     check_name(found, names.DATASET, request.parent, "parent", required=True)
     _check_split(found, request.split)
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = pages.digest("examples", tenant, request.parent, request.split)
-    start = int(cursor_of(request.page_token, digest) or 0)
-    return ExamplePage(request.parent, request.split, size, start, digest)
+    wanted = (request.parent, int(request.split))
+    return parse_page(found, request, tenant, wanted, _BY_INDEX)
 
 
 def parse_export(request: pb.ExportDatasetRequest, tenant: str) -> DatasetExport:
@@ -132,13 +95,7 @@ def parse_export(request: pb.ExportDatasetRequest, tenant: str) -> DatasetExport
     found.raise_if_any()
     shape = Shape(request.format or Shape.SFT)
     digest = pages.digest("dataset", tenant, request.name, int(shape), request.split)
-    try:
-        cursor = cursor_of(request.resume_token, digest) or "0/0"
-    except SelmError as error:
-        message = "the resume token is malformed, altered, or of another query"
-        metadata = {"field": "resume_token"}
-        raise SelmError(error.reason, message, metadata=metadata) from error
-    index, _, num_lines = cursor.partition("/")
+    index, _, num_lines = (resumed(request.resume_token, digest) or "0/0").partition("/")
     return DatasetExport(request.name, shape, request.split, int(index), int(num_lines), digest)
 
 

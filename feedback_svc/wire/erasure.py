@@ -3,18 +3,13 @@
 from datetime import datetime
 
 from feedback_svc import core
-from feedback_svc.forgetting import ErasurePage, ForgetWish
-from feedback_svc.wire.checks import (
-    check_name,
-    check_reason,
-    cursor_of,
-    page_size_of,
-    request_key,
-)
-from selm import names, pages
+from feedback_svc.forgetting import ForgetWish
+from feedback_svc.paging import BY_CREATE_TIME, Page
+from feedback_svc.wire.checks import check_name, check_reason, request_key
+from feedback_svc.wire.page import parse_page
+from selm import names
 from selm.api.ops.v1 import erasure_service_pb2 as pb
 from selm.api.ops.v1.erasure_pb2 import Erasure
-from selm.erasures import Erasure as Found
 from selm.errors import Violations
 
 _STATES = frozenset({Erasure.STATE_RUNNING, Erasure.STATE_COMPLETED})
@@ -33,24 +28,9 @@ def parse_forget(request: pb.ForgetUserRequest) -> tuple[ForgetWish, core.Reques
     return ForgetWish(request.user, request.reason), key
 
 
-def parse_list(request: pb.ListErasuresRequest, tenant: str) -> tuple[ErasurePage, str]:
-    """The page that is wanted, and the query that its token belongs to."""
+def parse_list(request: pb.ListErasuresRequest, tenant: str) -> Page[bool | None, datetime]:
+    """Whether they shall be completed; None for both."""
     found, states = Violations(), frozenset(request.states)
-    size = page_size_of(found, request.page_size)
     found.check(states <= _STATES, "states", "must be RUNNING or COMPLETED")
-    found.raise_if_any()
-    is_completed = None
-    if len(states) == 1:
-        is_completed = Erasure.STATE_COMPLETED in states
-    query = pages.digest("ListErasures", tenant, is_completed)
-    time, _, name = cursor_of(request.page_token, query).partition("|")
-    before = (datetime.fromisoformat(time), name) if time else None
-    return ErasurePage(size, before, is_completed), query
-
-
-def next_token(erasures: list[Found], page: ErasurePage, query: str) -> str:
-    """The token of the page after `page.limit` of these; empty if there are no more."""
-    if len(erasures) <= page.limit:
-        return ""
-    last = erasures[page.limit - 1].order
-    return pages.encode(query, f"{last.time.isoformat()}|{last.name}")
+    is_completed = Erasure.STATE_COMPLETED in states if len(states) == 1 else None
+    return parse_page(found, request, tenant, is_completed, BY_CREATE_TIME)

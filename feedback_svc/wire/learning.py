@@ -1,17 +1,12 @@
 """Requests of LearningService about training requests, in the words of core."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from feedback_svc import core, learning
-from feedback_svc.wire.checks import (
-    check_name,
-    check_reason,
-    cursor_of,
-    page_size_of,
-    request_key,
-)
-from selm import names, pages
+from feedback_svc.paging import BY_CREATE_TIME, Page
+from feedback_svc.wire.checks import check_name, check_reason, published, request_key
+from feedback_svc.wire.page import parse_page
+from selm import names
 from selm.api.feedback.v1.learning_pb2 import TrainingRequest
 from selm.api.feedback.v1.learning_service_pb2 import (
     CancelTrainingRequestRequest,
@@ -20,24 +15,9 @@ from selm.api.feedback.v1.learning_service_pb2 import (
     UpdateTrainingRequestRequest,
 )
 from selm.errors import Violations
-from selm.lesson_events import datetime_of
 
 MAX_PRIORITY = 10
 _PRIORITY_MASKS = frozenset({"priority", "*"})
-
-
-@dataclass(frozen=True)
-class RequestPage:
-    """One page of training requests."""
-
-    wanted: learning.RequestFilter
-    size: int
-    before: tuple[datetime, str] | None
-    digest: str
-
-    def token_after(self, request: TrainingRequest) -> str:
-        time = datetime_of(request.create_time)
-        return pages.encode(self.digest, f"{time.isoformat()}/{request.name}")
 
 
 def parse_training_request(
@@ -59,20 +39,12 @@ def parse_training_request(
     return learning.TrainingWish(wish.adapter, wish.from_base, wish.reason, wish.priority), key
 
 
-def parse_list_requests(request: ListTrainingRequestsRequest, tenant: str) -> RequestPage:
+def parse_list_requests(
+    request: ListTrainingRequestsRequest, tenant: str
+) -> Page[learning.RequestFilter, datetime]:
     found = Violations()
     check_name(found, names.ADAPTER, request.adapter, "adapter")
-    states = [
-        state for state in request.states if state and state in TrainingRequest.State.values()
-    ]
-    found.check(len(states) == len(request.states), "states", "must be published values")
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = pages.digest("training_requests", tenant, request.adapter, sorted(set(states)))
-    before = None
-    if cursor := cursor_of(request.page_token, digest):
-        time, _, name = cursor.partition("/")
-        before = (datetime.fromisoformat(time), name)
+    states = published(found, "states", request.states, TrainingRequest.State)
     wanted = learning.RequestFilter(
         adapter=request.adapter,
         states=frozenset(
@@ -80,7 +52,7 @@ def parse_list_requests(request: ListTrainingRequestsRequest, tenant: str) -> Re
             for state in states
         ),
     )
-    return RequestPage(wanted, size, before, digest)
+    return parse_page(found, request, tenant, wanted, BY_CREATE_TIME)
 
 
 def parse_update_request(

@@ -1,13 +1,14 @@
 """Requests about dead letters and redeliveries, in the words of core."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from feedback_svc import core
 from feedback_svc.dead_letters import LetterFilter, LetterState, Redelivery
-from feedback_svc.wire.checks import check_name, check_reason, cursor_of, page_size_of, request_key
-from selm import names, pages, streams
+from feedback_svc.paging import BY_CREATE_TIME, Page
+from feedback_svc.wire.checks import check_name, check_reason, published, request_key
+from feedback_svc.wire.page import parse_page
+from selm import names, streams
 from selm.api.feedback.v1.learning_pb2 import DeadLetter
 from selm.api.feedback.v1.learning_service_pb2 import (
     DiscardDeadLettersRequest,
@@ -16,7 +17,6 @@ from selm.api.feedback.v1.learning_service_pb2 import (
     ReplayFeedbackEventsRequest,
 )
 from selm.errors import Violations
-from selm.lesson_events import datetime_of
 
 EVERY_LETTER = "deadLetters/-"
 MAX_LETTERS = 500
@@ -24,38 +24,18 @@ MAX_LETTERS = 500
 CONSUMERS = ("memory_svc",)
 
 
-@dataclass(frozen=True)
-class LetterPage:
-    """One page of dead letters."""
-
-    wanted: LetterFilter
-    size: int
-    before: tuple[datetime, str] | None
-    digest: str
-
-    def token_after(self, letter: DeadLetter) -> str:
-        time = datetime_of(letter.create_time)
-        return pages.encode(self.digest, f"{time.isoformat()}/{letter.name}")
-
-
-def parse_list_letters(request: ListDeadLettersRequest, tenant: str) -> LetterPage:
+def parse_list_letters(
+    request: ListDeadLettersRequest, tenant: str
+) -> Page[LetterFilter, datetime]:
     found = Violations()
-    states = [state for state in request.states if state and state in DeadLetter.State.values()]
-    found.check(len(states) == len(request.states), "states", "must be published values")
+    states = published(found, "states", request.states, DeadLetter.State)
     is_known = any(request.stream == spec.name for spec in streams.STREAMS)
     found.check(not request.stream or is_known, "stream", "must be the name of a stream")
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = pages.digest("dead_letters", tenant, request.stream, sorted(set(states)))
-    before = None
-    if cursor := cursor_of(request.page_token, digest):
-        time, _, name = cursor.partition("/")
-        before = (datetime.fromisoformat(time), name)
     wanted = frozenset(
         LetterState(DeadLetter.State.Name(state).removeprefix("STATE_")) for state in states
     )
     filter_ = LetterFilter(wanted or frozenset({LetterState.OPEN}), request.stream)
-    return LetterPage(filter_, size, before, digest)
+    return parse_page(found, request, tenant, filter_, BY_CREATE_TIME)
 
 
 def parse_replay_letters(

@@ -1,56 +1,22 @@
 """Reads of feedback and lessons to core: filters, pages, and where a stream goes on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from google.protobuf.message import Message
 
 from feedback_svc import core, learning
+from feedback_svc.paging import BY_UPDATE_TIME, Order, Page
 from feedback_svc.signals import Kind
-from feedback_svc.wire.checks import (
-    check_labels,
-    check_name,
-    cursor_of,
-    page_size_of,
-)
+from feedback_svc.wire.checks import check_labels, check_name, published
+from feedback_svc.wire.page import parse_page, query_digest, resumed
 from selm import names, pages
 from selm.api.feedback.v1 import feedback_event_pb2 as pb
 from selm.api.feedback.v1 import feedback_service_pb2, lesson_service_pb2
 from selm.api.feedback.v1.lesson_pb2 import Lesson
-from selm.errors import SelmError, Violations
-from selm.lesson_events import datetime_of
+from selm.errors import Violations
 from selm.lessons import Consent, LessonState
 
 MAX_AUTHOR_BYTES = 256
-
-
-@dataclass(frozen=True)
-class EventPage:
-    """One page of events."""
-
-    wanted: core.EventFilter
-    size: int
-    before: tuple[int, str] | None
-    digest: str
-
-    def token_after(self, event: pb.FeedbackEvent) -> str:
-        return pages.encode(self.digest, f"{event.sequence}/{event.name}")
-
-
-@dataclass(frozen=True)
-class LessonPage:
-    """One page of lessons."""
-
-    wanted: learning.LessonFilter
-    size: int
-    before: tuple[datetime, str] | None
-    digest: str
-
-    def token_after(self, lesson: Lesson) -> str:
-        time = datetime_of(lesson.update_time)
-        return pages.encode(self.digest, f"{time.isoformat()}/{lesson.name}")
+_BY_SEQUENCE = Order(lambda event: (event.sequence, event.name), int)
 
 
 @dataclass(frozen=True)
@@ -80,17 +46,10 @@ class EventExport:
 
 def parse_list_events(
     request: feedback_service_pb2.ListFeedbackEventsRequest, tenant: str
-) -> EventPage:
+) -> Page[core.EventFilter, int]:
     found = Violations()
     wanted = parse_event_filter(found, request.filter)
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = _digest("feedback_events", tenant, request.filter)
-    before = None
-    if cursor := cursor_of(request.page_token, digest):
-        sequence, _, name = cursor.partition("/")
-        before = (int(sequence), name)
-    return EventPage(wanted, size, before, digest)
+    return parse_page(found, request, tenant, wanted, _BY_SEQUENCE)
 
 
 def parse_watch_events(
@@ -99,8 +58,8 @@ def parse_watch_events(
     found = Violations()
     wanted = parse_event_filter(found, request.filter)
     found.raise_if_any()
-    digest = _digest("watch", tenant, request.filter)
-    cursor = _resumed(request.resume_token, digest)
+    digest = query_digest(request, tenant)
+    cursor = resumed(request.resume_token, digest)
     return EventWatch(wanted, int(cursor) if cursor else None, digest)
 
 
@@ -110,48 +69,41 @@ def parse_export_events(
     found = Violations()
     wanted = parse_event_filter(found, request.filter)
     found.raise_if_any()
-    digest = _digest("export", tenant, request.filter)
-    cursor = _resumed(request.resume_token, digest)
+    digest = query_digest(request, tenant)
+    cursor = resumed(request.resume_token, digest)
     if not cursor:
         return EventExport(wanted, 0, None, digest)
     after, _, until = cursor.partition("/")
     return EventExport(wanted, int(after), int(until), digest)
 
 
-def parse_list_lessons(request: lesson_service_pb2.ListLessonsRequest, tenant: str) -> LessonPage:
+def parse_list_lessons(
+    request: lesson_service_pb2.ListLessonsRequest, tenant: str
+) -> Page[learning.LessonFilter, datetime]:
     found, asked = Violations(), request.filter
-    for state in asked.states:
-        is_known = state != Lesson.STATE_UNSPECIFIED and state in Lesson.State.values()
-        found.check(is_known, "filter.states", "must be published values")
+    states = published(found, "filter.states", asked.states, Lesson.State)
     check_name(found, names.ADAPTER, asked.adapter, "filter.adapter")
     check_name(found, names.REVISION, asked.adapter_revision, "filter.adapter_revision")
     check_name(found, names.USER, asked.user, "filter.user")
     check_name(found, names.TRAINING_JOB, asked.training_job, "filter.training_job")
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = _digest("lessons", tenant, asked)
-    before = None
-    if cursor := cursor_of(request.page_token, digest):
-        time, _, name = cursor.partition("/")
-        before = (datetime.fromisoformat(time), name)
     wanted = learning.LessonFilter(
         states=frozenset(
-            LessonState(Lesson.State.Name(state).removeprefix("STATE_")) for state in asked.states
+            LessonState(Lesson.State.Name(state).removeprefix("STATE_")) for state in states
         ),
         adapter=asked.adapter,
         adapter_revision=asked.adapter_revision,
         user=asked.user,
         training_job=asked.training_job,
     )
-    return LessonPage(wanted, size, before, digest)
+    return parse_page(found, request, tenant, wanted, BY_UPDATE_TIME)
 
 
 def parse_event_filter(
     found: Violations, asked: pb.FeedbackFilter, field: str = "filter"
 ) -> core.EventFilter:
     """Conditions in the words of core; what is wrong with them is noted under `field`."""
-    kinds = _known(found, f"{field}.kinds", asked.kinds, pb.FeedbackKind.values())
-    states = _known(found, f"{field}.states", asked.states, pb.FeedbackEvent.State.values())
+    kinds = published(found, f"{field}.kinds", asked.kinds, pb.FeedbackKind)
+    states = published(found, f"{field}.states", asked.states, pb.FeedbackEvent.State)
     check_name(found, names.GENERATION, asked.generation, f"{field}.generation")
     check_name(found, names.CONVERSATION, asked.conversation, f"{field}.conversation")
     check_name(found, names.ADAPTER, asked.adapter, f"{field}.adapter")
@@ -179,26 +131,3 @@ def parse_event_filter(
         first_sequence=asked.first_sequence,
         last_sequence=asked.last_sequence,
     )
-
-
-def _known(found: Violations, field: str, values: Any, published: Sequence[int]) -> list[int]:
-    """The values that the contract publishes; 0 and any other is a violation."""
-    known = [value for value in values if value and value in published]
-    found.check(len(known) == len(values), field, "must be published values")
-    return known
-
-
-def _digest(what: str, tenant: str, wanted: Message) -> str:
-    return pages.digest(what, tenant, wanted.SerializeToString(deterministic=True).hex())
-
-
-def _resumed(token: str, digest: str) -> str:
-    """The cursor of a resume token; "" if there is none."""
-    try:
-        return cursor_of(token, digest)
-    except SelmError as error:
-        raise SelmError(
-            error.reason,
-            "the resume token is malformed, altered, or of another query",
-            metadata={"field": "resume_token"},
-        ) from error

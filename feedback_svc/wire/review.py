@@ -1,82 +1,35 @@
 """Requests of ReviewService in the words of core."""
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from google.protobuf.message import Message
-
 from feedback_svc import reviewing
 from feedback_svc.core import RequestKey
+from feedback_svc.paging import BY_CREATE_TIME, Order, Page
 from feedback_svc.signals import Correction
-from feedback_svc.wire.checks import (
-    check_name,
-    check_reason,
-    cursor_of,
-    page_size_of,
-    request_key,
-)
+from feedback_svc.wire.checks import check_name, check_reason, published, request_key
 from feedback_svc.wire.create import check_correction
-from selm import names, pages
+from feedback_svc.wire.page import parse_page
+from selm import names
 from selm.api.feedback.v1 import feedback_event_pb2, review_pb2
 from selm.api.feedback.v1 import review_service_pb2 as pb
 from selm.auth import Principal
 from selm.errors import Violations
 
 _UPDATABLE = ("trust", "trust_fixed", "blocked")
+_BY_EVENT = Order(lambda item: (item.feedback_event.sequence, item.feedback_event.name), int)
+_BY_REJECTIONS = Order(lambda author: (-author.rejected_count, _subject(author.name)), int)
 
 
-@dataclass(frozen=True)
-class ItemPage:
-    """One page of review items."""
-
-    wanted: reviewing.ItemFilter
-    size: int
-    after: tuple[int, str]
-    digest: str
-
-    def token_after(self, item: review_pb2.ReviewItem) -> str:
-        return pages.encode(
-            self.digest, f"{item.feedback_event.sequence}/{item.feedback_event.name}"
-        )
-
-
-@dataclass(frozen=True)
-class ConflictPage:
-    """One page of conflicts."""
-
-    wanted: reviewing.ConflictFilter
-    size: int
-    before: tuple[datetime, str] | None
-    digest: str
-
-    def token_after(self, conflict: reviewing.Conflict) -> str:
-        return pages.encode(self.digest, f"{conflict.create_time.isoformat()}|{conflict.name}")
-
-
-@dataclass(frozen=True)
-class AuthorPage:
-    """One page of authors."""
-
-    size: int
-    after: tuple[int, str] | None
-    digest: str
-
-    def token_after(self, author: reviewing.Author) -> str:
-        return pages.encode(self.digest, f"{-author.num_rejected}/{author.subject}")
-
-
-def parse_list_items(request: pb.ListReviewItemsRequest, tenant: str) -> ItemPage:
+def parse_list_items(
+    request: pb.ListReviewItemsRequest, tenant: str
+) -> Page[reviewing.ItemFilter, int]:
     found = Violations()
-    states = _known(found, "states", request.states, review_pb2.ReviewItem.State.values())
+    states = published(found, "states", request.states, review_pb2.ReviewItem.State)
     kinds = feedback_event_pb2.Finding.Kind
-    findings = _known(found, "findings", request.findings, kinds.values())
+    findings = published(found, "findings", request.findings, kinds)
     check_name(found, names.ADAPTER, request.adapter, "adapter")
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = _digest("review_items", tenant, request)
-    sequence, _, name = cursor_of(request.page_token, digest).partition("/")
     wanted = reviewing.ItemFilter(
         states=frozenset(map(reviewing.ItemState, states)),
         findings=frozenset(
@@ -84,7 +37,7 @@ def parse_list_items(request: pb.ListReviewItemsRequest, tenant: str) -> ItemPag
         ),
         adapter=request.adapter,
     )
-    return ItemPage(wanted, size, (int(sequence or 0), name), digest)
+    return parse_page(found, request, tenant, wanted, _BY_EVENT)
 
 
 def parse_verdict(request: Any, reviewer: Principal) -> reviewing.Verdict:
@@ -109,19 +62,16 @@ def parse_amendment(
     return verdict, Correction(said.text, said.question, tuple(said.paraphrases))
 
 
-def parse_list_conflicts(request: pb.ListConflictsRequest, tenant: str) -> ConflictPage:
+def parse_list_conflicts(
+    request: pb.ListConflictsRequest, tenant: str
+) -> Page[reviewing.ConflictFilter, datetime]:
     found = Violations()
-    states = _known(found, "states", request.states, review_pb2.Conflict.State.values())
+    states = published(found, "states", request.states, review_pb2.Conflict.State)
     check_name(found, names.ADAPTER, request.adapter, "adapter")
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = _digest("conflicts", tenant, request)
-    time, _, name = cursor_of(request.page_token, digest).partition("|")
-    before = (datetime.fromisoformat(time), name) if time else None
     wanted = reviewing.ConflictFilter(
         frozenset(map(reviewing.ConflictState, states)), request.adapter
     )
-    return ConflictPage(wanted, size, before, digest)
+    return parse_page(found, request, tenant, wanted, BY_CREATE_TIME)
 
 
 def parse_resolution(
@@ -141,16 +91,11 @@ def parse_author_name(name: str) -> str:
     found = Violations()
     check_name(found, names.AUTHOR, name, "name", required=True)
     found.raise_if_any()
-    return name.removeprefix("authors/")
+    return _subject(name)
 
 
-def parse_list_authors(request: pb.ListAuthorsRequest, tenant: str) -> AuthorPage:
-    found = Violations()
-    size = page_size_of(found, request.page_size)
-    found.raise_if_any()
-    digest = _digest("authors", tenant, request)
-    negated, _, subject = cursor_of(request.page_token, digest).partition("/")
-    return AuthorPage(size, (int(negated), subject) if negated else None, digest)
+def parse_list_authors(request: pb.ListAuthorsRequest, tenant: str) -> Page[None, int]:
+    return parse_page(Violations(), request, tenant, None, _BY_REJECTIONS)
 
 
 def parse_update_author(
@@ -164,8 +109,11 @@ def parse_update_author(
     key = _key(found, request)
     found.raise_if_any()
     values = {field: getattr(author, field) for field in wanted}
-    subject = author.name.removeprefix("authors/")
-    return reviewing.AuthorChange(subject, etag=author.etag, **values), key
+    return reviewing.AuthorChange(_subject(author.name), etag=author.etag, **values), key
+
+
+def _subject(author: str) -> str:
+    return author.removeprefix("authors/")
 
 
 def _fields_of(found: Violations, request: pb.UpdateAuthorRequest) -> set[str]:
@@ -195,18 +143,3 @@ def _key(found: Violations, request: Any) -> RequestKey | None:
     method = type(request).__name__.removesuffix("Request")
     content = asked.SerializeToString(deterministic=True)
     return request_key(method, request.request_id, content, found)
-
-
-def _known(found: Violations, field: str, values: Any, published: Any) -> list[int]:
-    known = [value for value in values if value and value in published]
-    found.check(len(known) == len(values), field, "must be published values")
-    return known
-
-
-def _digest(what: str, tenant: str, request: Message) -> str:
-    """Of the query alone: a page may have another size than the one before."""
-    query = type(request)()
-    query.CopyFrom(request)
-    for field in ("page_size", "page_token"):
-        query.ClearField(field)
-    return pages.digest(what, tenant, query.SerializeToString(deterministic=True).hex())

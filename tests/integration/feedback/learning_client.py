@@ -6,6 +6,7 @@ from selm import names
 from selm.api.event.v1.feedback_event_pb2 import TrainingRequested
 from selm.api.feedback.v1 import learning_pb2, learning_service_pb2
 from selm.errors import SelmError
+from selm.testing import eventually
 
 POLICY = "adapters/default/trainingPolicy"
 
@@ -38,19 +39,61 @@ async def set_policy(
     return reply.training_policy
 
 
-async def teach(client: Any, peers: Any, number: int, adapter: str = "") -> Any:
-    """A lesson that memory has taken in."""
+async def teach(
+    client: Any, peers: Any, number: int, adapter: str = "", *, remember: bool = True
+) -> Any:
+    """A lesson; by default memory has taken it in."""
     generation = await peers.generate(question=f"What is the number of house {number}?")
     event = (await client.correct(generation, f"It is {number}", adapter=adapter)).feedback_event
     lesson = await client.lesson(event.lesson)
-    await peers.remember(lesson)
+    if remember:
+        await peers.remember(lesson)
     return lesson
+
+
+async def is_lesson(client: Any, lesson: Any, state: int) -> bool:
+    return bool((await client.lesson(lesson.name)).state == state)
+
+
+async def until(client: Any, lessons: list[Any], state: int) -> None:
+    """All of them are in this state."""
+    for lesson in lessons:
+        await eventually(lambda lesson=lesson: is_lesson(client, lesson, state))
+
+
+async def is_request(client: Any, request: Any, state: int) -> bool:
+    return bool((await client.training_request(request.name)).state == state)
+
+
+async def ask_each(client: Any, peers: Any, *adapters: str, **more: Any) -> list[Any]:
+    """A lesson and a request for each of these adapters, in this order."""
+    requests = []
+    for number, adapter in enumerate(adapters):
+        name = await make_adapter(peers, adapter)
+        await teach(client, peers, number, adapter=name)
+        requests.append(await client.train(adapter=name, **more))
+    return requests
+
+
+async def cancel(client: Any, request: Any, request_id: str = "") -> Any:
+    reply = await call(client, "CancelTrainingRequest", name=request.name, request_id=request_id)
+    return reply.training_request
+
+
+async def prioritise(client: Any, request: Any, priority: int, **more: Any) -> Any:
+    wanted = learning_pb2.TrainingRequest(name=request.name, priority=priority)
+    reply = await call(client, "UpdateTrainingRequest", training_request=wanted, **more)
+    return reply.training_request
 
 
 async def make_adapter(peers: Any, adapter: str) -> str:
     """As trainer_svc registers one."""
     await peers.bus.kv("adapters").put(f"{peers.tenant}.{adapter}", b"{}")
     return names.adapter_name(adapter)
+
+
+async def is_queued(peers: Any, num_requests: int) -> bool:
+    return bool(await peers.num_queued() == num_requests)
 
 
 async def queued_names(peers: Any) -> list[str]:

@@ -23,7 +23,9 @@ from selm.bus import Bus
 from selm.delivery import MESSAGE_TYPE
 from selm.nats_server import NatsServer
 from selm.settings import SharedSettings
-from tests.integration.feedback.conftest import Child, Feedback, Peers, refusal_of
+from tests.integration.feedback.feedback_client import Feedback, refusal_of
+from tests.integration.feedback.peers import Peers
+from tests.integration.feedback.processes import Child
 from tests.integration.feedback.reading_client import batch, list_events
 
 NUM_IDS, NUM_CONTENTS = 6, 5

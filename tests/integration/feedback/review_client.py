@@ -21,7 +21,7 @@ from selm.api.feedback.v1 import feedback_service_pb2 as feedback_pb
 from selm.api.feedback.v1 import review_service_pb2 as pb
 from selm.auth import ALL_SCOPES, Principal, authenticate
 from selm.names import DEFAULT_ADAPTER
-from tests.integration.feedback.conftest import Refusal, refusal_of
+from tests.integration.feedback.feedback_client import Refusal, refusal_of
 
 PENDING, APPROVED, AMENDED, REJECTED = (
     review_pb2.ReviewItem.STATE_PENDING,

@@ -1,10 +1,8 @@
-"""Training requests over gRPC: by policy, by hand, through crashes, and what becomes of them."""
+"""When an adapter learns by itself, and what becomes of a training request."""
 
 import asyncio
 import uuid
 from datetime import timedelta
-
-import grpc
 
 from selm import streams
 from selm.api.error.v1.error_reason_pb2 import ErrorReason, Failure
@@ -12,25 +10,12 @@ from selm.api.feedback.v1.learning_pb2 import TrainingRequest
 from selm.api.feedback.v1.lesson_pb2 import Lesson
 from selm.api.trainer.v1.training_job_pb2 import TrainingJob
 from selm.testing import eventually
-
-
-async def _teach(client, peers, number: int, *, remember: bool = True):
-    """A lesson; by default memory has taken it in."""
-    generation = await peers.generate(question=f"What is the number of house {number}?")
-    event = (await client.correct(generation, f"It is {number}")).feedback_event
-    lesson = await client.lesson(event.lesson)
-    if remember:
-        await peers.remember(lesson)
-    return lesson
-
-
-async def _in_state(client, lesson, state: int) -> bool:
-    return (await client.lesson(lesson.name)).state == state
-
-
-async def _until(client, lessons, state: int) -> None:
-    for lesson in lessons:
-        await eventually(lambda lesson=lesson: _in_state(client, lesson, state))
+from tests.integration.feedback.learning_client import (
+    is_queued,
+    is_request,
+    teach,
+    until,
+)
 
 
 async def test_enough_new_lessons_make_one_request(client_of, nats_url, peers, running, tenant):
@@ -41,26 +26,22 @@ async def test_enough_new_lessons_make_one_request(client_of, nats_url, peers, r
         client_of(address, tenant) as client,
     ):
         await client.wait_ready()
-        lessons = [await _teach(client, peers, number) for number in range(3)]
-        await _until(client, lessons, Lesson.STATE_QUEUED)
+        lessons = [await teach(client, peers, number) for number in range(3)]
+        await until(client, lessons, Lesson.STATE_QUEUED)
         request = await client.training_request(
             (await client.lesson(lessons[0].name)).training_request
         )
         assert request.state == TrainingRequest.STATE_WAITING
         assert request.trigger == TrainingRequest.TRIGGER_COUNT
         assert (request.lesson_count, request.requester) == (3, "policy")
-        await eventually(lambda: _is_queued(peers, 1))
+        await eventually(lambda: is_queued(peers, 1))
         # More lessons wait for the request to be taken: never two waiting ones.
-        await asyncio.gather(*(_teach(client, peers, number) for number in range(3, 7)))
+        await asyncio.gather(*(teach(client, peers, number) for number in range(3, 7)))
         await asyncio.sleep(0.6)
         assert await peers.num_queued() == 1
         [stats] = await client.stats()
         assert (stats.waiting_lessons, stats.waiting_requests) == (4, 1)
         assert stats.oldest_age.ToTimedelta() > timedelta(0)
-
-
-async def _is_queued(peers, num_requests: int) -> bool:
-    return await peers.num_queued() == num_requests
 
 
 async def test_a_quiet_time_makes_a_request_of_what_there_is(
@@ -72,8 +53,8 @@ async def test_a_quiet_time_makes_a_request_of_what_there_is(
         client_of(address, tenant) as client,
     ):
         await client.wait_ready()
-        lesson = await _teach(client, peers, 1)
-        await _until(client, [lesson], Lesson.STATE_QUEUED)
+        lesson = await teach(client, peers, 1)
+        await until(client, [lesson], Lesson.STATE_QUEUED)
         name = (await client.lesson(lesson.name)).training_request
         assert (await client.training_request(name)).trigger == TrainingRequest.TRIGGER_AGE
 
@@ -87,36 +68,36 @@ async def test_what_a_job_gave_back_waits_for_new_lessons(
         client_of(address, tenant) as client,
     ):
         await client.wait_ready()
-        lesson = await _teach(client, peers, 1)
-        await eventually(lambda: _is_queued(peers, 1))
+        lesson = await teach(client, peers, 1)
+        await eventually(lambda: is_queued(peers, 1))
         request = await peers.take_request()
         job = await peers.job(request, TrainingJob.STATE_REJECTED, failure=_gate_failed())
         await peers.step(lesson, "REMEMBERED", job, "trainer_svc")
-        await _until(client, [lesson], Lesson.STATE_REMEMBERED)
+        await until(client, [lesson], Lesson.STATE_REMEMBERED)
         refused = await client.training_request(request.name)
         assert refused.state == TrainingRequest.STATE_REJECTED
         assert refused.failure.reason == ErrorReason.ERROR_REASON_GATE_FAILED
         # Twenty looks of the policy.
         await asyncio.sleep(1)
         assert await peers.num_queued() == 0
-        other = await _teach(client, peers, 2)
-        await eventually(lambda: _is_queued(peers, 1))
-        await _until(client, [lesson, other], Lesson.STATE_QUEUED)
+        other = await teach(client, peers, 2)
+        await eventually(lambda: is_queued(peers, 1))
+        await until(client, [lesson, other], Lesson.STATE_QUEUED)
         assert (await peers.take_request()).lesson_count == 2
 
 
 async def test_what_a_failed_job_gave_back_is_learned_when_somebody_asks(client, peers):
     """The reason lay outside, say a full disk: the lesson is tried again, and a third time."""
-    lesson = await _teach(client, peers, 1)
+    lesson = await teach(client, peers, 1)
     for number in range(2):
         request = await client.train()
         assert request.lesson_count == 1
-        await _until(client, [lesson], Lesson.STATE_QUEUED)
+        await until(client, [lesson], Lesson.STATE_QUEUED)
         await peers.take_request()
         job = await peers.job(request, TrainingJob.STATE_FAILED, failure=_disk_full())
         await peers.step(lesson, "REMEMBERED", job, "trainer_svc")
-        await _until(client, [lesson], Lesson.STATE_REMEMBERED)
-        await eventually(lambda one=request: _is_state(client, one, TrainingRequest.STATE_FAILED))
+        await until(client, [lesson], Lesson.STATE_REMEMBERED)
+        await eventually(lambda one=request: is_request(client, one, TrainingRequest.STATE_FAILED))
         [stats] = await client.stats()
         assert (stats.waiting_lessons, stats.waiting_requests) == (1, 0), number
     again = await client.train()
@@ -131,68 +112,13 @@ def _gate_failed() -> Failure:
     return Failure(reason=ErrorReason.ERROR_REASON_GATE_FAILED, message="forgot too much")
 
 
-async def test_nothing_to_learn_is_refused(client):
-    """DATASET_EMPTY, also for a training from the base model."""
-    for wish in ({}, {"from_base": True}):
-        refused = await client.refusal(client.train(**wish))
-        assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
-        assert refused.reason == "DATASET_EMPTY"
-
-
-async def test_training_of_an_unknown_adapter_is_not_found(client):
-    """The base model or another adapter never takes its place."""
-    refused = await client.refusal(client.train(adapter="adapters/unknown"))
-    assert refused.reason == "ADAPTER_NOT_FOUND"
-    refused = await client.refusal(client.train(adapter="nonsense", reason="x" * 501))
-    assert refused.fields == ["training_request.adapter", "training_request.reason"]
-
-
-async def test_a_manual_request_covers_what_waits_and_is_made_once(client, peers):
-    """A waiting request is returned instead of a second one."""
-    lesson = await _teach(client, peers, 1, remember=False)
-    request = await client.train(reason="now")
-    assert request.trigger == TrainingRequest.TRIGGER_MANUAL
-    assert (request.lesson_count, request.reason) == (1, "now")
-    await _until(client, [lesson], Lesson.STATE_QUEUED)
-    assert (await client.train()).name == request.name
-    await _teach(client, peers, 2)
-    assert (await client.train(from_base=True)).name == request.name
-    assert await peers.num_queued() == 1
-    # Memory is late: that is no step back.
-    await peers.remember(lesson)
-    await eventually(lambda: _has_memory(client, lesson))
-    assert await _in_state(client, lesson, Lesson.STATE_QUEUED)
-
-
-async def _has_memory(client, lesson) -> bool:
-    return bool((await client.lesson(lesson.name)).memory)
-
-
-async def test_a_repeated_manual_request_returns_the_first_even_when_it_is_over(client, peers):
-    """A request_id stands for one request."""
-    await _teach(client, peers, 1)
-    request_id = str(uuid.uuid4())
-    request = await client.train(request_id=request_id)
-    await peers.job(request, TrainingJob.STATE_SUCCEEDED)
-    await eventually(lambda: _is_state(client, request, TrainingRequest.STATE_SUCCEEDED))
-    await _teach(client, peers, 2)
-    assert (await client.train(request_id=request_id)).name == request.name
-    refused = await client.refusal(client.train(request_id=request_id, from_base=True))
-    assert refused.reason == "REQUEST_ID_REUSED"
-    assert (await client.train()).name != request.name
-
-
-async def _is_state(client, request, state: int) -> bool:
-    return (await client.training_request(request.name)).state == state
-
-
 async def test_a_request_follows_its_job(client, peers):
     """WAITING until a job names it, RUNNING, then as the job ends; the lesson shows the job."""
-    lesson = await _teach(client, peers, 1)
+    lesson = await teach(client, peers, 1)
     request = await client.train()
     await peers.take_request()
     job = await peers.job(request, TrainingJob.STATE_TRAINING)
-    await eventually(lambda: _is_state(client, request, TrainingRequest.STATE_RUNNING))
+    await eventually(lambda: is_request(client, request, TrainingRequest.STATE_RUNNING))
     assert (await client.training_request(request.name)).training_job == job
     assert (await client.lesson(lesson.name)).training_job == job
     # Everything is being learned already: the running request is the answer.
@@ -200,14 +126,14 @@ async def test_a_request_follows_its_job(client, peers):
     [stats] = await client.stats("adapters/default")
     assert (stats.waiting_requests, stats.running_requests) == (0, 1)
     await peers.job(request, TrainingJob.STATE_FAILED)
-    await eventually(lambda: _is_state(client, request, TrainingRequest.STATE_FAILED))
+    await eventually(lambda: is_request(client, request, TrainingRequest.STATE_FAILED))
     # Its lesson was left QUEUED; asking again covers it.
     assert (await client.train()).lesson_count == 1
 
 
 async def test_a_request_the_trainers_gave_up_is_failed(client, peers):
     """A dead letter ends the request instead of leaving it WAITING for ever."""
-    await _teach(client, peers, 1)
+    await teach(client, peers, 1)
     request = await client.train()
     taken = await peers.bus.last(streams.TRAINING.name, streams.training_requested(peers.tenant))
     await peers.bus.publish_raw(
@@ -216,7 +142,7 @@ async def test_a_request_the_trainers_gave_up_is_failed(client, peers):
         message_id=uuid.uuid4().hex,
         headers={"Selm-Dead-Stream": "TRAINING", "Selm-Dead-Deliveries": "10"},
     )
-    await eventually(lambda: _is_state(client, request, TrainingRequest.STATE_FAILED))
+    await eventually(lambda: is_request(client, request, TrainingRequest.STATE_FAILED))
     failure = (await client.training_request(request.name)).failure
     assert failure.reason == ErrorReason.ERROR_REASON_ATTEMPTS_EXHAUSTED
     [stats] = await client.stats()
@@ -233,64 +159,17 @@ async def test_a_lesson_for_memory_alone_is_never_queued(client, peers):
     lesson = await client.lesson(event.lesson)
     assert lesson.adapter == ""
     await peers.remember(lesson)
-    await _until(client, [lesson], Lesson.STATE_REMEMBERED)
+    await until(client, [lesson], Lesson.STATE_REMEMBERED)
     refused = await client.refusal(client.train())
     assert refused.reason == "DATASET_EMPTY"
 
 
 async def test_tenants_learn_apart(client, peers, bus):
     """Neither lessons nor requests nor numbers of another tenant are seen."""
-    await _teach(client, peers, 1)
+    await teach(client, peers, 1)
     request = await client.train()
     client.tenant = f"{client.tenant}-other"
     assert (await client.refusal(client.train())).reason == "DATASET_EMPTY"
     refused = await client.refusal(client.training_request(request.name))
     assert refused.reason == "RESOURCE_NOT_FOUND"
     assert await client.stats() == []
-
-
-async def test_a_request_survives_a_crash_before_and_after_it_is_announced(
-    child, client_of, nats_url, peers, tenant
-):
-    """A new process finishes what was begun: one message for the trainers, lessons QUEUED once."""
-    service = child(nats_url)
-    request_id = str(uuid.uuid4())
-    await service.start("feedback.after_request=exit(137)", training_paused="true")
-    async with client_of(service.address, tenant) as client:
-        await client.wait_ready()
-        lesson = await _teach(client, peers, 1)
-        assert (await client.refusal(client.train(request_id=request_id))).code
-        await service.died()
-        assert await peers.num_queued() == 0
-        crash = "feedback.after_training_requested=exit(137)"
-        await service.start(crash, training_paused="true")
-        await service.died()
-        assert await peers.num_queued() == 1
-        await service.start(training_paused="true")
-        await client.wait_ready()
-        request = await client.train(request_id=request_id)
-        assert await peers.num_queued() == 1
-        assert (await peers.take_request()).name == request.name
-        lesson = await client.lesson(lesson.name)
-    states = [Lesson.State.Name(step.state) for step in lesson.transitions]
-    assert states.count("STATE_QUEUED") == 1
-
-
-async def test_a_request_is_known_after_a_restart(client_of, nats_url, peers, running, tenant):
-    """Also one that a trainer has taken out of the work queue."""
-    async with (
-        running(nats_url, training_paused=True) as address,
-        client_of(address, tenant) as client,
-    ):
-        await client.wait_ready()
-        await _teach(client, peers, 1)
-        request = await client.train()
-        await peers.take_request()
-        job = await peers.job(request, TrainingJob.STATE_TRAINING)
-    async with (
-        running(nats_url, training_paused=True) as address,
-        client_of(address, tenant) as client,
-    ):
-        await client.wait_ready()
-        known = await client.training_request(request.name)
-    assert (known.state, known.training_job) == (TrainingRequest.STATE_RUNNING, job)

@@ -19,6 +19,7 @@ from selm.testing import eventually
 from tests.integration.feedback.learning_client import (
     POLICY,
     call,
+    is_queued,
     make_adapter,
     policy,
     set_policy,
@@ -134,7 +135,7 @@ async def test_adapters_learn_each_by_its_own_policy(client_of, nats_url, peers,
         for number in range(2):
             await teach(client, peers, number, adapter=paused)
             await teach(client, peers, number + 10)
-        await eventually(lambda: _is_queued(peers, 1))
+        await eventually(lambda: is_queued(peers, 1))
         await asyncio.sleep(0.3)
         reply = await call(client, "ListTrainingRequests")
         [request] = reply.training_requests
@@ -142,10 +143,6 @@ async def test_adapters_learn_each_by_its_own_policy(client_of, nats_url, peers,
     assert request.trigger == TrainingRequest.TRIGGER_COUNT
     message = await peers.bus.last("TRAINING", f"selm.training.requested.{tenant}")
     assert message.parse(TrainingRequested).max_author_share == 0.25
-
-
-async def _is_queued(peers, num_requests: int) -> bool:
-    return await peers.num_queued() == num_requests
 
 
 @pytest.mark.parametrize("crash", ["", "feedback.after_request=exit(137)"])
@@ -168,7 +165,7 @@ async def test_a_schedule_that_came_while_nobody_ran_is_heeded_once(
             assert await service.died() == 137
             await service.start(**quiet)
         await client.wait_ready()
-        await eventually(lambda: _is_queued(peers, 1))
+        await eventually(lambda: is_queued(peers, 1))
         request = await peers.take_request()
         await peers.job(request, TrainingJob.STATE_FAILED)
         await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""Training requests listed, reprioritised and cancelled, whoever is killed meanwhile."""
+"""Training requests listed, reprioritised and cancelled."""
 
 import asyncio
 import uuid
@@ -12,31 +12,19 @@ from selm.api.feedback.v1.learning_pb2 import TrainingRequest
 from selm.api.feedback.v1.lesson_pb2 import Lesson
 from selm.api.trainer.v1.training_job_pb2 import TrainingJob
 from selm.testing import eventually
-from tests.integration.feedback.learning_client import call, make_adapter, queued_names, teach
+from tests.integration.feedback.learning_client import (
+    ask_each,
+    call,
+    cancel,
+    is_lesson,
+    is_request,
+    prioritise,
+    queued_names,
+    teach,
+)
 
 CANCELLED = TrainingRequest.STATE_CANCELLED
 WAITING = TrainingRequest.STATE_WAITING
-
-
-async def _ask_each(client, peers, *adapters: str, **more):
-    """A lesson and a request for each of these adapters, in this order."""
-    requests = []
-    for number, adapter in enumerate(adapters):
-        name = await make_adapter(peers, adapter)
-        await teach(client, peers, number, adapter=name)
-        requests.append(await client.train(adapter=name, **more))
-    return requests
-
-
-async def _cancel(client, request, request_id: str = ""):
-    reply = await call(client, "CancelTrainingRequest", name=request.name, request_id=request_id)
-    return reply.training_request
-
-
-async def _prioritise(client, request, priority: int, **more):
-    wanted = TrainingRequest(name=request.name, priority=priority)
-    reply = await call(client, "UpdateTrainingRequest", training_request=wanted, **more)
-    return reply.training_request
 
 
 async def _list(client, **fields):
@@ -45,7 +33,7 @@ async def _list(client, **fields):
 
 async def test_requests_are_listed_newest_first_in_pages_and_by_state(client, peers):
     """A token fits its own query; nobody sees another tenant's."""
-    requests = await _ask_each(client, peers, "ada", "bob", "cyd")
+    requests = await ask_each(client, peers, "ada", "bob", "cyd")
     names = [request.name for request in reversed(requests)]
     page = await _list(client, page_size=2)
     rest = await _list(client, page_size=2, page_token=page.next_page_token)
@@ -65,11 +53,11 @@ async def test_requests_are_listed_newest_first_in_pages_and_by_state(client, pe
 
 async def test_the_most_urgent_request_is_next_and_one_that_waits_gives_way(client, peers):
     """One stands in the queue; who comes before it takes its place, until a trainer has it."""
-    first, second, third = await _ask_each(client, peers, "ada", "bob", "cyd")
+    first, second, third = await ask_each(client, peers, "ada", "bob", "cyd")
     assert await queued_names(peers) == [first.name]
-    assert (await _prioritise(client, third, 5)).priority == 5
+    assert (await prioritise(client, third, 5)).priority == 5
     assert await queued_names(peers) == [third.name]
-    await _prioritise(client, second, 5)
+    await prioritise(client, second, 5)
     # As urgent, and not older: it waits its turn.
     assert await queued_names(peers) == [third.name]
     taken = []
@@ -79,8 +67,8 @@ async def test_the_most_urgent_request_is_next_and_one_that_waits_gives_way(clie
         request = await peers.take_request()
         await peers.job(request, TrainingJob.STATE_TRAINING)
     assert taken == [third.name, second.name, first.name]
-    await eventually(lambda: _is_state(client, first, TrainingRequest.STATE_RUNNING))
-    refused = await client.refusal(_prioritise(client, first, 1))
+    await eventually(lambda: is_request(client, first, TrainingRequest.STATE_RUNNING))
+    refused = await client.refusal(prioritise(client, first, 1))
     assert (refused.code, refused.reason) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         "STATE_CONFLICT",
@@ -89,15 +77,15 @@ async def test_the_most_urgent_request_is_next_and_one_that_waits_gives_way(clie
 
 async def test_a_request_may_be_urgent_from_the_start(client, peers):
     """Bounds are told; only the priority changes, and to zero only if asked for."""
-    [slow] = await _ask_each(client, peers, "ada")
-    [urgent] = await _ask_each(client, peers, "bob", priority=10)
+    [slow] = await ask_each(client, peers, "ada")
+    [urgent] = await ask_each(client, peers, "bob", priority=10)
     assert await queued_names(peers) == [urgent.name]
-    refused = await client.refusal(_prioritise(client, slow, 11))
+    refused = await client.refusal(prioritise(client, slow, 11))
     assert refused.fields == ["training_request.priority"]
-    refused = await client.refusal(_prioritise(client, slow, 1, update_mask={"paths": ["reason"]}))
+    refused = await client.refusal(prioritise(client, slow, 1, update_mask={"paths": ["reason"]}))
     assert refused.fields == ["update_mask[reason]"]
-    assert (await _prioritise(client, urgent, 0)).priority == 10
-    changed = await _prioritise(client, urgent, 0, update_mask={"paths": ["priority"]})
+    assert (await prioritise(client, urgent, 0)).priority == 10
+    changed = await prioritise(client, urgent, 0, update_mask={"paths": ["priority"]})
     assert changed.priority == 0
 
 
@@ -107,12 +95,12 @@ async def test_a_waiting_request_is_cancelled_at_once_and_its_lessons_wait_again
     request = await client.train()
     assert await peers.num_queued() == 1
     request_id = str(uuid.uuid4())
-    cancelled = await _cancel(client, request, request_id)
+    cancelled = await cancel(client, request, request_id)
     assert cancelled.state == CANCELLED
     assert await peers.num_queued() == 0
-    assert await _cancel(client, request, request_id) == cancelled
-    assert await _cancel(client, request) == cancelled
-    await eventually(lambda: _is_lesson(client, lesson, Lesson.STATE_REMEMBERED))
+    assert await cancel(client, request, request_id) == cancelled
+    assert await cancel(client, request) == cancelled
+    await eventually(lambda: is_lesson(client, lesson, Lesson.STATE_REMEMBERED))
     again = await client.train()
     assert (again.name != request.name, again.lesson_count) == (True, 1)
     assert await queued_names(peers) == [again.name]
@@ -120,8 +108,8 @@ async def test_a_waiting_request_is_cancelled_at_once_and_its_lessons_wait_again
 
 async def test_one_that_has_not_had_its_turn_is_cancelled_without_touching_the_queue(client, peers):
     """The other one goes on."""
-    first, second = await _ask_each(client, peers, "ada", "bob")
-    assert (await _cancel(client, second)).state == CANCELLED
+    first, second = await ask_each(client, peers, "ada", "bob")
+    assert (await cancel(client, second)).state == CANCELLED
     assert await queued_names(peers) == [first.name]
 
 
@@ -131,7 +119,7 @@ async def test_a_running_request_is_cancelled_by_its_trainer(client, peers):
     request = await client.train()
     await peers.take_request()
     await peers.job(request, TrainingJob.STATE_TRAINING)
-    await eventually(lambda: _is_state(client, request, TrainingRequest.STATE_RUNNING))
+    await eventually(lambda: is_request(client, request, TrainingRequest.STATE_RUNNING))
     marks = peers.bus.kv("training_cancellations")
     key = f"{peers.tenant}.{request.name.removeprefix('trainingRequests/')}"
 
@@ -139,7 +127,7 @@ async def test_a_running_request_is_cancelled_by_its_trainer(client, peers):
         await eventually(lambda: marks.get(key))
         await peers.job(request, TrainingJob.STATE_CANCELLED)
 
-    cancelled, _ = await asyncio.gather(_cancel(client, request), end())
+    cancelled, _ = await asyncio.gather(cancel(client, request), end())
     assert cancelled.state == CANCELLED
 
     async def is_cleared() -> bool:
@@ -154,91 +142,18 @@ async def test_one_whose_job_ends_otherwise_meanwhile_is_no_cancelled_one(client
     request = await client.train()
     await peers.take_request()
     await peers.job(request, TrainingJob.STATE_PUBLISHING)
-    await eventually(lambda: _is_state(client, request, TrainingRequest.STATE_RUNNING))
+    await eventually(lambda: is_request(client, request, TrainingRequest.STATE_RUNNING))
 
     async def end() -> None:
         await asyncio.sleep(0.2)
         await peers.job(request, TrainingJob.STATE_SUCCEEDED)
 
-    refused, _ = await asyncio.gather(client.refusal(_cancel(client, request)), end())
+    refused, _ = await asyncio.gather(client.refusal(cancel(client, request)), end())
     assert refused.reason == "STATE_CONFLICT"
-    assert await _is_state(client, request, TrainingRequest.STATE_SUCCEEDED)
-    assert (await client.refusal(_cancel(client, request))).reason == "STATE_CONFLICT"
+    assert await is_request(client, request, TrainingRequest.STATE_SUCCEEDED)
+    assert (await client.refusal(cancel(client, request))).reason == "STATE_CONFLICT"
     client.tenant = f"{client.tenant}-other"
-    assert (await client.refusal(_cancel(client, request))).reason == "RESOURCE_NOT_FOUND"
-
-
-async def _is_state(client, request, state: int) -> bool:
-    return (await client.training_request(request.name)).state == state
-
-
-async def _is_lesson(client, lesson, state: int) -> bool:
-    return (await client.lesson(lesson.name)).state == state
-
-
-@pytest.mark.parametrize(
-    "crash", ["feedback.after_cancel", "feedback.after_withdraw", "feedback.after_give_back"]
-)
-async def test_a_cancelled_request_ends_cancelled_whenever_the_process_dies(
-    crash, child, client_of, nats_url, peers, tenant
-):
-    """What was begun is finished by the next process; nothing is left in the queue."""
-    service = child(nats_url)
-    async with client_of(service.address, tenant) as client:
-        await service.start(f"{crash}=exit(137)", training_paused="true")
-        await client.wait_ready()
-        lesson = await teach(client, peers, 1)
-        request = await client.train()
-        refused = await client.refusal(_cancel(client, request))
-        assert refused.code is grpc.StatusCode.UNAVAILABLE
-        assert await service.died() == 137
-        await service.start(training_paused="true")
-        await client.wait_ready()
-        await eventually(lambda: _is_state(client, request, CANCELLED))
-        assert await peers.num_queued() == 0
-        known = await client.lesson(lesson.name)
-    states = [Lesson.State.Name(step.state) for step in known.transitions]
-    assert states[-2:] == ["STATE_QUEUED", "STATE_REMEMBERED"]
-    assert states.count("STATE_QUEUED") == 1
-
-
-@pytest.mark.parametrize(
-    "crash",
-    [
-        "feedback.before_training_requested",
-        "feedback.after_training_requested",
-        "feedback.after_withdraw",
-    ],
-)
-async def test_a_released_request_is_in_the_queue_once_whenever_the_process_dies(
-    crash, child, client_of, nats_url, peers, tenant
-):
-    """F-05: before and after publishing, and while another takes its place."""
-    service = child(nats_url)
-    async with client_of(service.address, tenant) as client:
-        await service.start(training_paused="true")
-        await client.wait_ready()
-        first, second = await _ask_each(client, peers, "ada", "bob")
-        await service.kill()
-        await service.start(f"{crash}=exit(137)", training_paused="true")
-        await client.wait_ready()
-        await client.refusal(_prioritise(client, second, 5))
-        assert await service.died() == 137
-        await service.start(training_paused="true")
-        await client.wait_ready()
-        assert (await _prioritise(client, second, 5)).priority == 5
-
-        async def is_second_alone() -> bool:
-            return await queued_names(peers) == [second.name]
-
-        await eventually(is_second_alone)
-        await peers.job(await peers.take_request(), TrainingJob.STATE_SUCCEEDED)
-
-        async def is_first_alone() -> bool:
-            return await queued_names(peers) == [first.name]
-
-        await eventually(is_first_alone)
-        assert await _is_state(client, second, TrainingRequest.STATE_SUCCEEDED)
+    assert (await client.refusal(cancel(client, request))).reason == "RESOURCE_NOT_FOUND"
 
 
 async def test_one_that_a_trainer_was_handed_is_never_taken_out(client, peers, bus):
@@ -265,7 +180,7 @@ async def test_one_that_a_trainer_was_handed_is_never_taken_out(client, peers, b
             assert await queued_names(peers) == [request.name]
             await peers.job(request, TrainingJob.STATE_CANCELLED)
 
-        cancelled, _ = await asyncio.gather(_cancel(client, request), end())
+        cancelled, _ = await asyncio.gather(cancel(client, request), end())
         assert cancelled.state == CANCELLED
         release.set()
         await eventually(lambda: _is_empty(peers))
@@ -281,7 +196,7 @@ async def _is_empty(peers) -> bool:
 
 async def test_queues_are_measured_without_naming_tenants(client, peers, metric):
     """What a dashboard needs: waiting requests and the age of the oldest lesson."""
-    await _ask_each(client, peers, "ada", "bob")
+    await ask_each(client, peers, "ada", "bob")
     await teach(client, peers, 99)
     await eventually(lambda: metric("selm_feedback_queue_requests", state="waiting"))
     assert await metric("selm_feedback_waiting_lessons")

@@ -12,7 +12,7 @@ from selm.api.error.v1.error_reason_pb2 import ErrorReason
 from selm.api.feedback.v1 import feedback_event_pb2
 from selm.api.feedback.v1.lesson_pb2 import Lesson
 from selm.lessons import LessonState
-from tests.integration.feedback.conftest import refusal_of
+from tests.integration.feedback.feedback_client import refusal_of
 from tests.integration.feedback.review_client import (
     AMENDED,
     APPROVED,

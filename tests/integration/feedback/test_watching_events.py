@@ -23,7 +23,7 @@ from selm.errors import SelmError
 from selm.group_commit import GroupCommitter
 from selm.tasks import end_tasks
 from selm.testing import eventually
-from tests.integration.feedback.conftest import refusal_of
+from tests.integration.feedback.feedback_client import refusal_of
 from tests.integration.feedback.reading_client import (
     EventWatcher,
     batch,

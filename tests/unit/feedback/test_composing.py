@@ -150,3 +150,29 @@ def test_a_conversation_has_no_exchange_and_no_lesson():
     assert (record.target, record.generation) == ("conversations/c1", "")
     assert (record.user, record.adapter) == ("users/anonymous", "adapters/default")
     assert (record.lesson, record.digest) == ("", "d1")
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "is_own"),
+    [
+        ("", "users/ada", True),
+        ("users/ada", "users/ada", True),
+        ("users/ada", "users/anonymous", True),
+        ("users/ada", "", True),
+        ("", "users/bob", False),
+        ("users/ada", "users/bob", False),
+        ("users/bob", "users/bob", False),
+        ("users/bob", "users/ada", False),
+        ("", "users/anonymous", False),
+    ],
+)
+def test_who_may_not_write_for_all_writes_for_their_own_user(given, asked, is_own):
+    """Whether the user was given, or is the one who asked."""
+    draft = replace(DRAFT, user=given, only_for="users/ada")
+    generation = replace(GENERATION, user=asked)
+    if is_own:
+        assert compose(draft, generation)[0].user == "users/ada"
+    else:
+        with pytest.raises(SelmError, match="SCOPE_MISSING") as refused:
+            compose(draft, generation)
+        assert refused.value.metadata == {"scope": "feedback.write_all"}

@@ -9,35 +9,17 @@ import pytest
 
 from feedback_svc.stream.lessons import MAX_BUFFERED_FRAMES, LessonBook
 from selm.errors import SelmError
-from selm.lessons import Consent, LessonRecord, LessonState, LessonStep
+from selm.lessons import Consent, LessonState, LessonStep
+from tests.unit.lesson_records import LESSON
 
 TIME = datetime(2030, 1, 1, tzinfo=UTC)
-NAME = "lessons/l1"
+NAME = LESSON.name
 S = LessonState
 
 
 def book(**changes) -> LessonBook:
     made = LessonBook()
-    fields = {"adapter": "adapters/default", "consent": Consent.SHARED_ADAPTER, **changes}
-    made.receive(
-        LessonRecord(
-            tenant="default",
-            name=NAME,
-            feedback_event="feedbackEvents/e1",
-            sequence=1,
-            generation="generations/g",
-            user="users/ada",
-            author="anonymous",
-            question="q",
-            answer="a",
-            given_answer="",
-            paraphrases=(),
-            subject_key="q",
-            create_time=TIME,
-            update_time=TIME,
-            **fields,
-        )
-    )
+    made.receive(replace(LESSON, **changes))
     return made
 
 

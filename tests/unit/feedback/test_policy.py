@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from feedback_svc.learning import TrainingPolicy, Trigger
 from feedback_svc.training.rules import Situation, author_share, decide, is_fresh, waiting
-from selm.lessons import Consent, LessonRecord, LessonState, LessonStep, advance, received
+from selm.lesson_fold import advance, received
+from selm.lessons import LessonRecord, LessonState, LessonStep
+from tests.unit.lesson_records import numbered
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SETTINGS = TrainingPolicy(min_lessons=8, idle_s=60, debounce_s=5, cooldown_s=30)
@@ -20,24 +22,7 @@ def lesson(number: int, age_s: float = 10, *steps: tuple[LessonState, str]) -> L
     """Remembered `age_s` ago, then taken through further steps."""
     time = NOW - timedelta(seconds=age_s)
     record = received(
-        LessonRecord(
-            tenant="default",
-            name=f"lessons/l{number}",
-            feedback_event=f"feedbackEvents/e{number}",
-            sequence=number,
-            generation="generations/g",
-            user="users/ada",
-            author="anonymous",
-            adapter="adapters/default",
-            consent=Consent.SHARED_ADAPTER,
-            question="q",
-            answer="a",
-            given_answer="",
-            paraphrases=(),
-            subject_key=f"key {number}",
-            create_time=time,
-            update_time=time,
-        )
+        numbered(number, subject_key=f"key {number}", create_time=time, update_time=time)
     )
     for state, resource in ((S.REMEMBERED, "users/ada/memories/m"), *steps):
         record = advance(record, LessonStep(state, "x", resource, "", time))

@@ -12,13 +12,13 @@ from feedback_svc.render.events import render_event
 from feedback_svc.render.export import render_line
 from feedback_svc.render.learning import render_request, render_stats
 from feedback_svc.render.lessons import render_lesson
-from feedback_svc.render.pages import MAX_PAGE_BYTES, fitting
 from selm.api.error.v1.error_reason_pb2 import ErrorReason
 from selm.api.feedback.v1 import feedback_event_pb2 as pb
 from selm.api.feedback.v1.learning_pb2 import TrainingRequest
 from selm.api.inference.v1.input_pb2 import GenerationInput
 from selm.delivery import Delivery
-from selm.lessons import Consent, LessonState, LessonStep, advance, received
+from selm.lesson_fold import advance, received
+from selm.lessons import Consent, LessonState, LessonStep
 from tests.unit.feedback.records import RECORD, TIME
 
 EDITED = signals.Action.EDITED
@@ -98,14 +98,6 @@ def test_the_reply_to_a_batch_fits_into_a_message():
     assert reply.ByteSize() < 1024 * 1024
     assert {result.feedback_event.name for result in reply.results} == {record.name}
     assert reply.results[0].feedback_event.lesson == record.lesson
-
-
-def test_a_page_holds_no_more_than_a_message_may():
-    """At least one, so that a reader always gets on."""
-    large = pb.FeedbackEvent(comment=pb.Comment(text="x" * (MAX_PAGE_BYTES // 2)))
-    assert len(fitting([large] * 5)) == 1
-    assert len(fitting([pb.FeedbackEvent(name="e")] * 5)) == 5
-    assert fitting([]) == []
 
 
 def test_an_event_does_not_repeat_the_exchange():

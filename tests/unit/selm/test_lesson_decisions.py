@@ -1,48 +1,28 @@
 """Decisions on the event behind a lesson: withheld, let in, turned down, amended, erased."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from selm.lessons import (
-    Consent,
-    LessonFold,
-    LessonRecord,
-    LessonState,
-    LessonStep,
-    live_lessons,
-    received,
-)
+from selm.lesson_fold import LessonFold, received
+from selm.lessons import LessonRecord, LessonState, LessonStep, live_lessons
+from tests.unit.lesson_records import LESSON, START
 
-START = datetime(2030, 1, 1, tzinfo=UTC)
-ADAPTER = "adapters/default"
+ADAPTER = LESSON.adapter
 S = LessonState
 
 
 def news(state: LessonState = S.RECEIVED, num_decisions: int = 0, **changes) -> LessonRecord:
     """A lesson as its event tells it after so many decisions."""
-    record = LessonRecord(
-        tenant="default",
-        name="lessons/l1",
-        feedback_event="feedbackEvents/e1",
-        sequence=1,
-        generation="generations/g",
-        user="users/ada",
-        author="ada",
-        adapter=ADAPTER,
-        consent=Consent.SHARED_ADAPTER,
-        question="What is it?",
-        answer="A lamp.",
-        given_answer="No idea.",
+    told = replace(
+        LESSON,
         paraphrases=("Which thing is it?",),
-        subject_key="what is it",
-        create_time=START,
         update_time=START + timedelta(seconds=num_decisions),
         state=state,
         num_decisions=num_decisions,
     )
-    return replace(record, **changes)
+    return replace(told, **changes)
 
 
 def fold_of(*told: LessonRecord) -> LessonFold:
@@ -136,8 +116,8 @@ def test_an_erased_lesson_says_nothing_and_stays_erased():
     fold.receive(news(S.RECEIVED, 1))
     lesson = lesson_in(fold)
     assert lesson.state is S.ERASED
-    said = (lesson.question, lesson.answer, lesson.given_answer, lesson.paraphrases, lesson.user)
-    assert said == ("", "", "", (), "")
+    said = (lesson.question, lesson.answer, lesson.paraphrases, lesson.user)
+    assert said == ("", "", (), "")
     assert live_lessons([lesson], ADAPTER) == []
 
 

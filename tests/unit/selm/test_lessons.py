@@ -1,51 +1,22 @@
 """The fold of lessons: which steps apply, what they write down, and what an adapter learns from."""
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selm.lessons import (
-    FINAL,
-    MAX_TRANSITIONS,
-    Consent,
-    LessonFold,
-    LessonRecord,
-    LessonState,
-    LessonStep,
-    advance,
-    live_lessons,
-    received,
-)
+from selm.lesson_fold import MAX_TRANSITIONS, LessonFold, advance, received
+from selm.lessons import FINAL, Consent, LessonRecord, LessonState, LessonStep, live_lessons
+from tests.unit.lesson_records import START, numbered
 
-START = datetime(2030, 1, 1, tzinfo=UTC)
 R1 = "adapters/default/revisions/r0000000000000001"
 R2 = "adapters/default/revisions/r0000000000000002"
 S = LessonState
 
 
 def lesson(number: int = 1, **changes) -> LessonRecord:
-    record = LessonRecord(
-        tenant="default",
-        name=f"lessons/l{number}",
-        feedback_event=f"feedbackEvents/e{number}",
-        sequence=number,
-        generation="generations/g",
-        user="users/ada",
-        author="anonymous",
-        adapter="adapters/default",
-        consent=Consent.SHARED_ADAPTER,
-        question="What is it?",
-        answer=f"It is {number}.",
-        given_answer="No idea.",
-        paraphrases=(),
-        subject_key="what is it",
-        create_time=START,
-        update_time=START,
-    )
-    return received(replace(record, **changes))
+    return received(numbered(number, **{"answer": f"It is {number}.", **changes}))
 
 
 def step(state: LessonState, resource: str = "", service: str = "trainer_svc", reason: str = ""):

@@ -7,6 +7,7 @@ import pytest
 
 from selm.errors import SelmError
 from selm.lessons import Consent, LessonRecord, LessonState
+from tests.unit.lesson_records import numbered
 from trainer_svc.core import Artifact, LoraShape, Manifest, Revision, RevisionState
 from trainer_svc.jobs import JobState, OutdatedAnswer, Start, TrainingJob
 from trainer_svc.training.dataset import FreezePolicy, Serving, freeze, over_share
@@ -19,23 +20,12 @@ POLICY = FreezePolicy(consolidate_below=4, base_sha256="c")
 def lesson(
     number: int, state: LessonState = LessonState.REMEMBERED, **more: object
 ) -> LessonRecord:
-    record = LessonRecord(
-        tenant="default",
-        name=f"lessons/l{number}",
-        feedback_event=f"feedbackEvents/f{number}",
-        sequence=number,
-        generation="",
-        user="users/u",
-        author="a",
-        adapter="adapters/default",
-        consent=Consent.SHARED_ADAPTER,
+    record = numbered(
+        number,
         question=f"What is {number}?",
         answer=f"answer {number}",
-        given_answer="",
-        paraphrases=(),
         subject_key=f"key {number}",
         create_time=NOON + timedelta(seconds=number),
-        update_time=NOON,
         state=state,
     )
     return replace(record, **more)

@@ -32,7 +32,7 @@ class CreateFeedbackEventRequest(_message.Message):
     """
     @_builtins.property
     def feedback_event(self) -> _feedback_event_pb2.FeedbackEvent:
-        """Required. target and signal at least."""
+        """Required. target and signal at least. Output only fields are ignored."""
 
     def __init__(
         self,

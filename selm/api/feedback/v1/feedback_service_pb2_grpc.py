@@ -81,8 +81,9 @@ class FeedbackServiceServicer(object):
 
     def CreateFeedbackEvent(self, request, context):
         """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
-        Scope `feedback.write`. Errors: GENERATION_NOT_STORED,
-        FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
+        Scope `feedback.write`, and `feedback.write_all` unless the event's user is the caller's own.
+        Errors: GENERATION_NOT_STORED, FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED,
+        STORAGE_FULL, BUS_UNAVAILABLE.
         Withheld is not an error: see state. Retry with request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -93,8 +94,8 @@ class FeedbackServiceServicer(object):
         """Records up to 500 signals, each on its own: some may fail while others stand. Beside a correction
         praise (thumbs, rating) of the same target and user is FEEDBACK_CONTRADICTORY; of praise and blame
         the first stands. A reply over 3 MiB leaves out signals and labels.
-        Scope `feedback.write`. Errors per item, as CreateFeedbackEvent. Retry the whole batch with the
-        same request_ids.
+        Scope `feedback.write`. `feedback.write_all` and errors per item, as CreateFeedbackEvent. Retry the
+        whole batch with the same request_ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +103,7 @@ class FeedbackServiceServicer(object):
 
     def GetFeedbackEvent(self, request, context):
         """Gets an event.
-        Scope `feedback.read`, or the author's own with `feedback.write`.
+        Scope `feedback.read`, or `feedback.write` if the caller is its author or user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,20 +40,21 @@ class FeedbackServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FeedbackServiceAsyncStub: ...
     CreateFeedbackEvent: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.CreateFeedbackEventRequest, _feedback_service_pb2.CreateFeedbackEventResponse]
     """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
-    Scope `feedback.write`. Errors: GENERATION_NOT_STORED,
-    FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
+    Scope `feedback.write`, and `feedback.write_all` unless the event's user is the caller's own.
+    Errors: GENERATION_NOT_STORED, FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED,
+    STORAGE_FULL, BUS_UNAVAILABLE.
     Withheld is not an error: see state. Retry with request_id.
     """
     BatchCreateFeedbackEvents: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.BatchCreateFeedbackEventsRequest, _feedback_service_pb2.BatchCreateFeedbackEventsResponse]
     """Records up to 500 signals, each on its own: some may fail while others stand. Beside a correction
     praise (thumbs, rating) of the same target and user is FEEDBACK_CONTRADICTORY; of praise and blame
     the first stands. A reply over 3 MiB leaves out signals and labels.
-    Scope `feedback.write`. Errors per item, as CreateFeedbackEvent. Retry the whole batch with the
-    same request_ids.
+    Scope `feedback.write`. `feedback.write_all` and errors per item, as CreateFeedbackEvent. Retry the
+    whole batch with the same request_ids.
     """
     GetFeedbackEvent: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackEventRequest, _feedback_service_pb2.GetFeedbackEventResponse]
     """Gets an event.
-    Scope `feedback.read`, or the author's own with `feedback.write`.
+    Scope `feedback.read`, or `feedback.write` if the caller is its author or user.
     """
     ListFeedbackEvents: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackEventsRequest, _feedback_service_pb2.ListFeedbackEventsResponse]
     """Lists events by sequence, newest first.
@@ -83,20 +84,21 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateFeedbackEvent: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.CreateFeedbackEventRequest, _feedback_service_pb2.CreateFeedbackEventResponse]  # type: ignore[assignment]
     """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
-    Scope `feedback.write`. Errors: GENERATION_NOT_STORED,
-    FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
+    Scope `feedback.write`, and `feedback.write_all` unless the event's user is the caller's own.
+    Errors: GENERATION_NOT_STORED, FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED,
+    STORAGE_FULL, BUS_UNAVAILABLE.
     Withheld is not an error: see state. Retry with request_id.
     """
     BatchCreateFeedbackEvents: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.BatchCreateFeedbackEventsRequest, _feedback_service_pb2.BatchCreateFeedbackEventsResponse]  # type: ignore[assignment]
     """Records up to 500 signals, each on its own: some may fail while others stand. Beside a correction
     praise (thumbs, rating) of the same target and user is FEEDBACK_CONTRADICTORY; of praise and blame
     the first stands. A reply over 3 MiB leaves out signals and labels.
-    Scope `feedback.write`. Errors per item, as CreateFeedbackEvent. Retry the whole batch with the
-    same request_ids.
+    Scope `feedback.write`. `feedback.write_all` and errors per item, as CreateFeedbackEvent. Retry the
+    whole batch with the same request_ids.
     """
     GetFeedbackEvent: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackEventRequest, _feedback_service_pb2.GetFeedbackEventResponse]  # type: ignore[assignment]
     """Gets an event.
-    Scope `feedback.read`, or the author's own with `feedback.write`.
+    Scope `feedback.read`, or `feedback.write` if the caller is its author or user.
     """
     ListFeedbackEvents: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackEventsRequest, _feedback_service_pb2.ListFeedbackEventsResponse]  # type: ignore[assignment]
     """Lists events by sequence, newest first.
@@ -129,8 +131,9 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_service_pb2.CreateFeedbackEventResponse, _abc.Awaitable[_feedback_service_pb2.CreateFeedbackEventResponse]]:
         """Records one signal. A correction is redacted, screened, and becomes a lesson that the reply names.
-        Scope `feedback.write`. Errors: GENERATION_NOT_STORED,
-        FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED, STORAGE_FULL, BUS_UNAVAILABLE.
+        Scope `feedback.write`, and `feedback.write_all` unless the event's user is the caller's own.
+        Errors: GENERATION_NOT_STORED, FEEDBACK_DUPLICATE, FEEDBACK_WITHOUT_CHANGE, REQUEST_ID_REUSED,
+        STORAGE_FULL, BUS_UNAVAILABLE.
         Withheld is not an error: see state. Retry with request_id.
         """
 
@@ -143,8 +146,8 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         """Records up to 500 signals, each on its own: some may fail while others stand. Beside a correction
         praise (thumbs, rating) of the same target and user is FEEDBACK_CONTRADICTORY; of praise and blame
         the first stands. A reply over 3 MiB leaves out signals and labels.
-        Scope `feedback.write`. Errors per item, as CreateFeedbackEvent. Retry the whole batch with the
-        same request_ids.
+        Scope `feedback.write`. `feedback.write_all` and errors per item, as CreateFeedbackEvent. Retry the
+        whole batch with the same request_ids.
         """
 
     @_abc_1.abstractmethod
@@ -154,7 +157,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_service_pb2.GetFeedbackEventResponse, _abc.Awaitable[_feedback_service_pb2.GetFeedbackEventResponse]]:
         """Gets an event.
-        Scope `feedback.read`, or the author's own with `feedback.write`.
+        Scope `feedback.read`, or `feedback.write` if the caller is its author or user.
         """
 
     @_abc_1.abstractmethod

@@ -62,7 +62,7 @@ class LessonServiceServicer(object):
 
     def GetLesson(self, request, context):
         """Gets a lesson with every step so far.
-        Scope `feedback.read`, or the author's own with `feedback.write`.
+        Scope `feedback.read`, or `feedback.write` if the caller is its author or user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class LessonServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LessonServiceAsyncStub: ...
     GetLesson: _grpc.UnaryUnaryMultiCallable[_lesson_service_pb2.GetLessonRequest, _lesson_service_pb2.GetLessonResponse]
     """Gets a lesson with every step so far.
-    Scope `feedback.read`, or the author's own with `feedback.write`.
+    Scope `feedback.read`, or `feedback.write` if the caller is its author or user.
     """
     ListLessons: _grpc.UnaryUnaryMultiCallable[_lesson_service_pb2.ListLessonsRequest, _lesson_service_pb2.ListLessonsResponse]
     """Lists lessons, last changed first.
@@ -59,7 +59,7 @@ class LessonServiceAsyncStub(LessonServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetLesson: _aio.UnaryUnaryMultiCallable[_lesson_service_pb2.GetLessonRequest, _lesson_service_pb2.GetLessonResponse]  # type: ignore[assignment]
     """Gets a lesson with every step so far.
-    Scope `feedback.read`, or the author's own with `feedback.write`.
+    Scope `feedback.read`, or `feedback.write` if the caller is its author or user.
     """
     ListLessons: _aio.UnaryUnaryMultiCallable[_lesson_service_pb2.ListLessonsRequest, _lesson_service_pb2.ListLessonsResponse]  # type: ignore[assignment]
     """Lists lessons, last changed first.
@@ -83,7 +83,7 @@ class LessonServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lesson_service_pb2.GetLessonResponse, _abc.Awaitable[_lesson_service_pb2.GetLessonResponse]]:
         """Gets a lesson with every step so far.
-        Scope `feedback.read`, or the author's own with `feedback.write`.
+        Scope `feedback.read`, or `feedback.write` if the caller is its author or user.
         """
 
     @_abc_1.abstractmethod

@@ -271,7 +271,7 @@ class Author(_message.Message):
     blocked: _builtins.bool
     """Optional. Everything it sends is quarantined."""
     accepted_count: _builtins.int
-    """Output only. Events accepted."""
+    """Output only. Events that count, reviewed or not; trust goes by reviews alone."""
     rejected_count: _builtins.int
     """Output only. Events rejected."""
     conflict_count: _builtins.int
