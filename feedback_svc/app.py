@@ -86,7 +86,7 @@ async def build(settings: FeedbackSettings) -> AsyncIterator[App]:
             settings.bus_timeout_s,
         )
         datasets = DatasetDesk(source, store, books.ledger, policies, people.authors.trust_of)
-        neighbours = Neighbours(memories, datasets, LearnAnew(training.desk))
+        neighbours = Neighbours(memories, datasets, LearnAnew(training.desk), books.ledger)
         erasures = ErasureRoom(bus, codec, journal, neighbours, settings.bus_timeout_s)
         work += erasures.followers()
         async with _running(bus, work):

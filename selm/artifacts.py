@@ -32,6 +32,9 @@ class StoredArtifact:
 class ArtifactStore(Protocol):
     """Port of everything that keeps artifacts."""
 
+    def uri_of(self, sha256: str) -> str:
+        """Where an artifact of this digest lies, or would."""
+
     async def put(self, path: Path) -> StoredArtifact:
         """Store a file durably; storing the same bytes again changes nothing."""
 
@@ -62,6 +65,9 @@ class FileArtifactStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def uri_of(self, sha256: str) -> str:
+        return (self._folder / sha256).resolve().as_uri()
+
     async def put(self, path: Path) -> StoredArtifact:
         return await asyncio.to_thread(self._put, path)
 
@@ -70,7 +76,7 @@ class FileArtifactStore:
         target = self._folder / sha256
         if not target.is_file():
             copy_durably(path, target)
-        return StoredArtifact(target.resolve().as_uri(), sha256, target.stat().st_size)
+        return StoredArtifact(self.uri_of(sha256), sha256, target.stat().st_size)
 
     async def fetch(self, uri: str, sha256: str, into: Path) -> Path:
         # Only the digest of the URI is used: a message must not make us read any other file.
@@ -101,10 +107,13 @@ class BusArtifactStore:
         self._objects = ObjectBucket(bus.connection, bucket)
         self._bucket = bucket
 
+    def uri_of(self, sha256: str) -> str:
+        return f"nats://{self._bucket}/{sha256}"
+
     async def put(self, path: Path) -> StoredArtifact:
         sha256 = await asyncio.to_thread(sha256_of, path)
         size_bytes = await self._objects.put(sha256, path)
-        return StoredArtifact(f"nats://{self._bucket}/{sha256}", sha256, size_bytes)
+        return StoredArtifact(self.uri_of(sha256), sha256, size_bytes)
 
     async def fetch(self, uri: str, sha256: str, into: Path) -> Path:
         check_uri(uri, sha256, "nats")

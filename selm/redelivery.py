@@ -3,7 +3,8 @@
 A message that stands in its stream cannot be published again: within the window the broker drops
 it, after that it would stand there twice. So a copy goes to REDELIVERIES, addressed to the durable
 consumer, whose handler gets it as the message it was: first subject, first sequence, first message
-id. Handlers are idempotent by those, so nothing counts twice.
+id. Handlers are idempotent by those, so nothing counts twice. A copy whose message is gone from its
+stream, because somebody was forgotten meanwhile, is dropped.
 """
 
 import asyncio
@@ -11,18 +12,26 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import nats.js.errors
+
 from selm import streams
+from selm.bus_errors import broker_errors
 from selm.consumer import ConsumerSpec, DeadLetter, DurableConsumer, Handler
 from selm.delivery import MESSAGE_TYPE, Delivery
+from selm.log import get_logger
 from selm.nats_connection import NatsConnection
 from selm.publication import Publication
 from selm.tasks import end_tasks
+
+_log = get_logger("selm.bus")
 
 SUBJECT = "Selm-Again-Subject"
 SEQUENCE = "Selm-Again-Sequence"
 FIRST_ID = "Selm-Again-Message-Id"
 # Which redelivery it was: a second failure is another dead letter.
 AGAIN = "Selm-Again"
+# "no message found", as distinct from a stream that is not there.
+_NO_MESSAGE = 10037
 
 
 def publication_of(stored: Delivery, durable: str, occasion: str) -> Publication:
@@ -56,7 +65,11 @@ async def consume_both(
         return give_up
 
     async def handle_again(delivery: Delivery) -> None:
-        await handler(as_it_was(delivery))
+        original = as_it_was(delivery)
+        if await _stands(connection, spec.stream, original):
+            await handler(original)
+        else:
+            _log.info("redelivery_dropped", durable=spec.durable, sequence=original.sequence)
 
     consumers = [DurableConsumer(connection, spec, handler, given_up_as(lambda d: d))]
     if _keeps_its_messages(spec.stream):
@@ -81,6 +94,18 @@ def as_it_was(delivery: Delivery) -> Delivery:
         message_id=headers.get(FIRST_ID, ""),
         headers=headers,
     )
+
+
+async def _stands(connection: NatsConnection, stream: str, original: Delivery) -> bool:
+    """Whether the message is still there. No direct get: a replica may lag behind an erasure."""
+    with broker_errors():
+        try:
+            stored = await connection.jetstream().get_msg(stream, original.sequence)
+        except nats.js.errors.NotFoundError as error:
+            if error.err_code != _NO_MESSAGE:
+                raise
+            return False
+    return bool(stored.subject == original.subject)
 
 
 def _again(spec: ConsumerSpec) -> ConsumerSpec:

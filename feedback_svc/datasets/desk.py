@@ -114,7 +114,16 @@ class DatasetDesk:
             # Again where it is marked already: a crash may have left the text behind the mark.
             await self._store.erase(dataset)
             number += dataset.state is DatasetState.READY
+        if gone:
+            await self._drop_unrecorded(tenant)
         return number
+
+    async def _drop_unrecorded(self, tenant: str) -> None:
+        """What freezes left that died: also what was stored after an earlier erasure had looked."""
+        gone = await self._source.erased(tenant)
+        for dataset in await self._store.unrecorded(tenant):
+            if await self._holds(dataset, gone):
+                await self._store.drop(dataset)
 
     async def _freeze(self, tenant: str, name: str, draft: DatasetDraft) -> Dataset:
         events = await self._source.read(tenant, draft.wanted)
@@ -136,8 +145,7 @@ class DatasetDesk:
         self, tenant: str, name: str, draft: DatasetDraft, frozen: Frozen, events: Iterable[Told]
     ) -> Dataset:
         indexed = (IndexedExample(index, one) for index, one in enumerate(frozen.examples))
-        artifact = await self._store.keep(indexed)
-        return Dataset(
+        dataset = Dataset(
             tenant=tenant,
             name=name,
             adapter=draft.adapter,
@@ -149,10 +157,11 @@ class DatasetDesk:
             exclusions=frozen.exclusions,
             labels=draft.labels,
             create_time=datetime.now(UTC),
-            uri=artifact.uri,
-            artifact_sha256=artifact.sha256,
-            size_bytes=artifact.size_bytes,
+            uri="",
+            artifact_sha256="",
+            size_bytes=0,
         )
+        return await self._store.keep(dataset, indexed)
 
     async def _settled(self, tenant: str, dataset: Dataset, key: core.RequestKey | None) -> Dataset:
         """The dataset once it is sure that no erasure went past it while it was frozen."""

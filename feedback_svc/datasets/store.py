@@ -1,6 +1,7 @@
 """Frozen datasets where they lie: examples as an artifact, what is known of them in a bucket.
 
-The artifact is written first and the record last: a record never names what is not there.
+The artifact is written before the record: a record never names what is not there. A note stands
+before both, so that an erasure finds what a freeze left that died in between.
 """
 
 import asyncio
@@ -23,9 +24,11 @@ from feedback_svc.curating import (
 from feedback_svc.signals import Kind
 from feedback_svc.stream.jetstream import answering
 from selm import names
-from selm.artifacts import ArtifactStore, StoredArtifact
+from selm.artifact_files import sha256_of
+from selm.artifacts import ArtifactStore
 from selm.errors import SelmError
 from selm.kv import Entry, KeyValue
+from selm.testing import failpoint
 
 BUCKET = "frozen_datasets"
 # Lines read from disk at once: a dataset of any size takes no more memory than these.
@@ -43,18 +46,26 @@ class DatasetStore:
         self._codec = codec
         self._timeout_s = timeout_s
 
-    async def keep(self, examples: Iterable[IndexedExample]) -> StoredArtifact:
-        """The examples as a durable artifact of JSONL; the same examples are the same one."""
+    async def keep(self, dataset: Dataset, examples: Iterable[IndexedExample]) -> Dataset:
+        """The dataset with its examples as a durable artifact of JSONL; noted, not yet recorded."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "examples.jsonl"
             await asyncio.to_thread(self._write, path, examples)
-            return await self._artifacts.put(path)
+            sha256 = await asyncio.to_thread(sha256_of, path)
+            uri, size_bytes = self._artifacts.uri_of(sha256), path.stat().st_size
+            noted = replace(dataset, uri=uri, artifact_sha256=sha256, size_bytes=size_bytes)
+            async with answering(self._timeout_s):
+                await self._bucket.put(_note_key(noted), _encode(noted))
+            failpoint("feedback.dataset_noted")
+            await self._artifacts.put(path)
+        return noted
 
     async def create(self, dataset: Dataset) -> None:
         """RESOURCE_EXISTS if there is one of that name."""
         value = _encode(dataset)
         async with answering(self._timeout_s):
             await self._bucket.create(_key(dataset), value)
+            await self._bucket.delete(_note_key(dataset))
 
     async def find(self, tenant: str, name: str) -> Dataset | None:
         ids = names.parse(names.DATASET, name) or ("",)
@@ -63,10 +74,16 @@ class DatasetStore:
 
     async def of_tenant(self, tenant: str) -> list[Dataset]:
         """Every dataset of a tenant; a reader asks for them seldom, so nothing is cached."""
-        async with answering(self._timeout_s):
-            keys = await self._bucket.keys(f"{tenant}.")
-        found = [await self._read(key) for key in keys]
-        return [_decode(entry.value) for entry in found if entry is not None]
+        return [one for key, one in await self._all(tenant) if key == _key(one)]
+
+    async def unrecorded(self, tenant: str) -> list[Dataset]:
+        """Those whose freeze runs, or has died before the record."""
+        return [one for key, one in await self._all(tenant) if key == _note_key(one)]
+
+    async def drop(self, dataset: Dataset) -> None:
+        """Take an unrecorded one's text away. Its note stays: a freeze that runs may yet store it,
+        and the next erasure looks again."""
+        await self._artifacts.delete(dataset.artifact_sha256)
 
     async def erase(self, dataset: Dataset) -> None:
         """Only its digests stay. Marked first: from then on nobody reads what is taken away."""
@@ -93,6 +110,12 @@ class DatasetStore:
                     for line in lines:
                         yield self._codec.example(line)
 
+    async def _all(self, tenant: str) -> list[tuple[str, Dataset]]:
+        async with answering(self._timeout_s):
+            keys = await self._bucket.keys(f"{tenant}.")
+        found = [(key, await self._read(key)) for key in keys]
+        return [(key, _decode(entry.value)) for key, entry in found if entry is not None]
+
     async def _read(self, key: str) -> Entry | None:
         async with answering(self._timeout_s):
             return await self._bucket.get(key)
@@ -113,6 +136,11 @@ def _skip(file: TextIO, number: int) -> None:
 def _key(dataset: Dataset) -> str:
     ids = names.parse(names.DATASET, dataset.name) or ("",)
     return f"{dataset.tenant}.{ids[0]}"
+
+
+def _note_key(dataset: Dataset) -> str:
+    """Of this very text: a repeat may freeze more than the attempt that died."""
+    return f"{_key(dataset)}.{dataset.artifact_sha256}"
 
 
 def _encode(dataset: Dataset) -> bytes:

@@ -8,8 +8,8 @@ from feedback_svc import forgetting
 from feedback_svc.core import RequestKey
 from feedback_svc.erasure.book import ErasureBook
 from feedback_svc.erasure.preview import Preview
-from feedback_svc.erasure.requests import ErasureRequests
 from feedback_svc.stream.jetstream import answering
+from feedback_svc.stream.ledger import Ledger
 from feedback_svc.stream.turns import Turns
 from selm import names
 from selm.erasure_bus import ErasureStream
@@ -28,14 +28,14 @@ class Office:
         self,
         stream: ErasureStream,
         book: ErasureBook,
-        requests: ErasureRequests,
+        ledger: Ledger,
         preview: Preview,
         timeout_s: float,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._stream = stream
         self._book = book
-        self._requests = requests
+        self._ledger = ledger
         self._preview = preview
         self._timeout_s = timeout_s
         self._now = now
@@ -49,7 +49,8 @@ class Office:
             await self._book.catch_up(tenant)
             name = self._present(tenant, wish.user)
             if key is not None:
-                name = await self._requests.settle(tenant, key, name)
+                # Kept for ever: a repeat must not erase what came since.
+                name = (await self._ledger.intend(tenant, key, name)).resource
             failpoint("feedback.erasure_settled")
             known = self._book.find(tenant, name)
             if known is not None:

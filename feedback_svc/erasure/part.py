@@ -1,7 +1,7 @@
 """What feedback_svc does of an erasure, step by step; called at whatever was said of it.
 
-HIDDEN      FEEDBACK, its lessons, generations, datasets and dead letters are purged; now the
-            others know every event that went, and nothing old of the user can reach them
+HIDDEN      FEEDBACK, its lessons, generations, datasets and copies in other queues are purged; now
+            the others know every event that went, and nothing old of the user can reach them
 CONFIRMED   memory_svc and trainer_svc have confirmed, tainted adapters are asked to be rebuilt,
             and what was said of the lessons meanwhile is purged too
 """
@@ -58,7 +58,7 @@ class Part:
         )
         await self._stream.tell(order, told)
         await self._copies.purge_generations(generations)
-        await self._copies.purge_dead_letters(order, purged)
+        await self._copies.purge_copies(order, purged)
         failpoint("feedback.erasure_copies")
         num = await self._datasets.erase(order.tenant, [event.name for event in purged.events])
         hidden = replace(
@@ -75,6 +75,9 @@ class Part:
         late = await self._copies.generations(order)
         await self._copies.purge_generations(late)
         purged = await self._feedback.purge(order)
+        # So has what was on its way to another queue, or into a dataset.
+        await self._copies.purge_copies(order, purged)
+        num = await self._datasets.erase(order.tenant, [event.name for event in purged.events])
         failpoint("feedback.erasure_finish")
         own = erasure.receipt(core.SERVICE)
         done = replace(
@@ -82,6 +85,7 @@ class Part:
             state=ReceiptState.CONFIRMED,
             num_feedback=len(purged.events),
             num_generations=own.num_generations + len(late),
+            num_datasets=own.num_datasets + num,
         )
         await self._stream.tell(order, done)
         _log.info("user_erased", erasure=order.name, num_events=done.num_feedback)

@@ -11,8 +11,8 @@ from feedback_svc.erasure.feedback_purge import FeedbackCodec, FeedbackPurge
 from feedback_svc.erasure.office import Office
 from feedback_svc.erasure.part import Part
 from feedback_svc.erasure.preview import Preview
-from feedback_svc.erasure.requests import BUCKET, ErasureRequests
 from feedback_svc.stream.journal import Journal
+from feedback_svc.stream.ledger import Ledger
 from selm.bus import Bus
 from selm.erasure_bus import ErasureConsumer, ErasureStream
 
@@ -28,6 +28,7 @@ class Neighbours:
     memories: forgetting.MemoryCount
     datasets: forgetting.Datasets
     rebuilder: forgetting.Rebuilder
+    ledger: Ledger
 
 
 class ErasureRoom:
@@ -42,9 +43,8 @@ class ErasureRoom:
         preview = Preview(
             journal.event_book.of_tenant, journal.book.all_of, copies, neighbours.memories
         )
-        requests = ErasureRequests(bus.kv(BUCKET))
         self.book = ErasureBook(bus, timeout_s)
-        self.office = Office(stream, self.book, requests, preview, timeout_s)
+        self.office = Office(stream, self.book, neighbours.ledger, preview, timeout_s)
         self._consumer = ErasureConsumer(bus, core.SERVICE, part)
 
     def followers(self) -> list[Coroutine[Any, Any, None]]:

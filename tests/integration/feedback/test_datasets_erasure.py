@@ -85,3 +85,54 @@ async def test_a_crash_before_the_record_is_repeated_to_one_dataset(
     assert not (await datasets.call("ListDatasets")).datasets
     dataset = await datasets.freeze("mayors", request_id=request_id)
     assert (dataset.name, len(await datasets.lines(dataset.name))) == ("datasets/mayors", 2)
+
+
+async def test_what_a_freeze_left_that_died_goes_with_the_user(
+    rita: Person, peers: Any, datasets: Datasets, elsewhere: Any
+) -> None:
+    """The artifact is stored, and no record names it; what another freeze made of others stays."""
+    await _correct_two(rita, peers)
+    bobs = await datasets.freeze(filter=Filter(user="users/bob"))
+    async with elsewhere(failpoints="feedback.dataset_kept=exit(137)") as (theirs, doomed):
+        assert (await refused(theirs.freeze())).code is grpc.StatusCode.UNAVAILABLE
+        assert await doomed.died() == 137
+    assert await chunks_with(peers.bus, b"Ida, left behind")
+    await _forget(rita, peers, "users/alice")
+    assert not await chunks_with(peers.bus, b"Ida, left behind")
+    assert len(await datasets.lines(bobs.name)) == 1
+    assert [one.name for one in (await datasets.call("ListDatasets")).datasets] == [bobs.name]
+
+
+async def test_what_was_stored_after_an_erasure_had_looked_goes_with_the_next(
+    rita: Person, peers: Any, datasets: Datasets, elsewhere: Any
+) -> None:
+    """A freeze that reads, waits out the whole erasure, stores and dies before it can look."""
+    await _correct_two(rita, peers)
+    steps = "feedback.dataset_noted=sleep(2);feedback.dataset_kept=exit(137)"
+    async with elsewhere(failpoints=steps) as (theirs, doomed):
+        freezing = asyncio.create_task(refused(theirs.freeze()))
+        await eventually(lambda: _is_noted(peers, rita.tenant), timeout_s=10)
+        await _forget(rita, peers, "users/alice")
+        assert (await freezing).code is grpc.StatusCode.UNAVAILABLE
+        assert await doomed.died() == 137
+    assert await chunks_with(peers.bus, b"Ida, left behind")
+    await _forget(rita, peers, "users/bob")
+    assert not await chunks_with(peers.bus, b"Ida, left behind")
+
+
+async def _correct_two(rita: Person, peers: Any) -> None:
+    of_alice = await peers.generate("Who leads Aurum?", user="users/alice")
+    await rita.named("anna").correct(of_alice, "Ida, left behind")
+    of_bob = await peers.generate("Who leads Bolm?", user="users/bob")
+    await rita.named("anna").correct(of_bob, "Bo")
+
+
+async def _forget(rita: Person, peers: Any, user: str) -> None:
+    erasures = Erasures(rita.channel, rita.tenant)
+    erasure = await erasures.forget(user)
+    await confirm_as_others(peers.bus, rita.tenant, erasure.name)
+    await erasures.completed(erasure.name)
+
+
+async def _is_noted(peers: Any, tenant: str) -> bool:
+    return bool(await peers.bus.kv("frozen_datasets").keys(f"{tenant}."))
