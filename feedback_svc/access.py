@@ -6,6 +6,7 @@ from feedback_svc import core
 from selm import access
 from selm.access import Rule
 from selm.auth import Principal
+from selm.errors import not_found
 
 READ = "feedback.read"
 WRITE = "feedback.write"
@@ -76,7 +77,7 @@ def bounded(draft: core.Draft, caller: Principal) -> core.Draft:
     return draft if caller.has_scope(WRITE_ALL) else replace(draft, only_for=caller.user)
 
 
-def require_read(caller: Principal, author: str, user: str) -> None:
-    """What is neither by the caller nor the caller's takes more than having written."""
-    if caller.subject != author and caller.user != user:
-        caller.require(READ)
+def require_read(caller: Principal, name: str, author: str, user: str) -> None:
+    """What is neither by the caller nor the caller's does not exist for whoever may only write."""
+    if caller.subject != author and caller.user != user and not caller.has_scope(READ):
+        raise not_found(name)

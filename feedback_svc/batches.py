@@ -4,10 +4,10 @@ Knows no protobuf and no broker; what is durable is the business of the Recorder
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from feedback_svc import core
+from feedback_svc import composing, core
 from feedback_svc.signals import Correction, Rating, Signal, Thumbs, is_good, kind_of
 from selm.errors import SelmError
 
@@ -37,7 +37,7 @@ class Batches:
         self, tenant: str, author: str, items: Sequence[Item]
     ) -> Mapping[int, Outcome]:
         """What became of each item, by its index."""
-        outcomes: dict[int, Outcome] = dict(contradictions(items))
+        outcomes: dict[int, Outcome] = dict(await self._refused(tenant, items))
         rest = [item for item in items if item.index not in outcomes]
         limit = asyncio.Semaphore(MAX_CONCURRENT)
 
@@ -51,6 +51,27 @@ class Batches:
                 group.create_task(record_in_turn(repeats))
         return outcomes
 
+    async def _refused(self, tenant: str, items: Sequence[Item]) -> Mapping[int, SelmError]:
+        """What contradicts another item, but for what an earlier call has recorded already."""
+        recorded: set[int] = set()
+        while refused := contradictions(items, recorded):
+            doubtful = [item for item in items if item.index in refused]
+            known = {item.index for item in doubtful if await self._is_known(tenant, item)}
+            if not known:
+                break
+            recorded |= known
+        return refused
+
+    async def _is_known(self, tenant: str, item: Item) -> bool:
+        name = composing.event_name(composing.event_id(tenant, item.key.request_id))
+        try:
+            await self._recorder.get(tenant, name)
+        except SelmError as error:
+            if error.reason != "RESOURCE_NOT_FOUND":
+                raise
+            return False
+        return True
+
     async def _record(self, tenant: str, author: str, item: Item) -> Outcome:
         try:
             return await self._recorder.record(tenant, author, item.draft, item.key)
@@ -58,22 +79,23 @@ class Batches:
             return error
 
 
-def contradictions(items: Sequence[Item]) -> dict[int, SelmError]:
+def contradictions(items: Sequence[Item], recorded: Set[int] = frozenset()) -> dict[int, SelmError]:
     """Items that say the opposite of another about the same answer for the same user.
 
     A correction stands, and praise beside it is refused. Of praise and blame the first one stands.
+    What is recorded came before all the rest, and is never refused: it answers as it did.
     """
     refused: dict[int, SelmError] = {}
     stands: dict[tuple[str, str], Signal] = {}
     for item in items:
         if isinstance(item.draft.signal, Correction):
             stands.setdefault(_subject(item), item.draft.signal)
-    for item in items:
+    for item in sorted(items, key=lambda item: item.index not in recorded):
         verdict = _verdict(item.draft.signal)
         if verdict is None:
             continue
         other = stands.setdefault(_subject(item), item.draft.signal)
-        if verdict is not _verdict(other):
+        if verdict is not _verdict(other) and item.index not in recorded:
             refused[item.index] = _contradictory(item.draft.signal, other)
     return refused
 

@@ -51,7 +51,7 @@ class FeedbackService(feedback_service_pb2_grpc.FeedbackServiceServicer):
         name = parse_name(names.FEEDBACK_EVENT, request.name)
         caller = current_principal()
         record = await self._recorder.get(caller.tenant, name)
-        require_read(caller, record.author, record.user)
+        require_read(caller, name, record.author, record.user)
         return pb.GetFeedbackEventResponse(feedback_event=render_event(record))
 
     async def ListFeedbackEvents(self, request: Any, context: Any) -> Any:

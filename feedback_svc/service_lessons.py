@@ -25,7 +25,7 @@ class LessonService(lesson_service_pb2_grpc.LessonServiceServicer):
         name = parse_name(names.LESSON, request.name)
         caller = current_principal()
         lesson, job = await self._lessons.get(caller.tenant, name)
-        require_read(caller, lesson.author, lesson.user)
+        require_read(caller, name, lesson.author, lesson.user)
         return lesson_service_pb2.GetLessonResponse(lesson=render_lesson(lesson, job))
 
     async def ListLessons(self, request: Any, context: Any) -> Any:
@@ -40,5 +40,5 @@ class LessonService(lesson_service_pb2_grpc.LessonServiceServicer):
         caller = current_principal()
         async with aclosing(self._lessons.watch(caller.tenant, name)) as frames:
             async for lesson, job in frames:
-                require_read(caller, lesson.author, lesson.user)
+                require_read(caller, name, lesson.author, lesson.user)
                 yield lesson_service_pb2.WatchLessonResponse(lesson=render_lesson(lesson, job))

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Protocol
 
 from feedback_svc import core, learning
 from feedback_svc.safety.findings import blocked_author
 from feedback_svc.safety.redaction import Redacted
 from feedback_svc.safety.screen import Redactions
-from feedback_svc.signals import Correction, Kind, Preference, kind_of, texts_of, with_texts
+from feedback_svc.signals import Correction, Kind, Preference, Signal, kind_of, texts_of, with_texts
 from feedback_svc.stream.metrics import REDACTIONS, WITHHELD
 from selm.lessons import Consent
 
@@ -56,47 +57,35 @@ class Intake:
         self, record: core.FeedbackRecord, exchange: core.Exchange | None
     ) -> tuple[core.FeedbackRecord, core.Exchange | None]:
         """The event as it shall be stored, and its exchange, both clean."""
-        texts, by_field = self._clean_texts(record)
+        # Most questions come twice, in the signal and in the exchange: read once, counted twice.
+        clean = cache(self.rules.clean)
+        texts, by_field = _clean_texts(record, clean)
         totals: Counter[str] = sum(map(Counter, by_field.values()), Counter())
-        labels = {key: self._counted(value, totals) for key, value in record.labels.items()}
+        labels = {key: _counted(value, totals, clean) for key, value in record.labels.items()}
         if exchange is not None:
-            exchange = self.redacted(exchange, lambda text: self._counted(text, totals))
+            exchange = self.redacted(exchange, lambda text: _counted(text, totals, clean))
         for kind, count in totals.items():
             REDACTIONS.labels(kind=kind).inc(count)
+        signal = with_texts(record.signal, texts)
         record = replace(
             record,
-            signal=with_texts(record.signal, texts),
+            signal=signal,
             labels=labels,
             num_redactions=totals.total(),
+            findings=tuple(self._findings(record, signal, exchange, by_field)),
         )
-        findings = tuple(self._findings(record, exchange, by_field))
-        return self._settled(replace(record, findings=findings)), exchange
-
-    def _clean_texts(
-        self, record: core.FeedbackRecord
-    ) -> tuple[dict[str, str], dict[str, Mapping[str, int]]]:
-        cleaned = {field: self.rules.clean(text) for field, text in texts_of(record.signal).items()}
-        return (
-            {field: one.text for field, one in cleaned.items()},
-            {field: one.counts for field, one in cleaned.items() if one.counts},
-        )
-
-    def _counted(self, text: str, totals: Counter[str]) -> str:
-        """The text, clean; what was taken out is added to the totals."""
-        cleaned = self.rules.clean(text)
-        totals.update(cleaned.counts)
-        return cleaned.text
+        return self._settled(record), exchange
 
     def _findings(
         self,
         record: core.FeedbackRecord,
+        signal: Signal,
         exchange: core.Exchange | None,
         by_field: Mapping[str, Mapping[str, int]],
     ) -> list[core.Finding]:
         findings: list[core.Finding] = []
         if self.authors.is_blocked(record.tenant, record.author):
             findings.append(blocked_author())
-        signal = record.signal
         if isinstance(signal, Correction | Preference):
             question = exchange.question if exchange else ""
             findings.extend(self.rules.screen(signal, question, by_field))
@@ -118,6 +107,23 @@ class Intake:
         if policy.review_required and kind_of(record.signal) in _LEARNED:
             return _withheld(record, core.EventState.IN_REVIEW, "REVIEW_REQUIRED", [])
         return record
+
+
+def _clean_texts(
+    record: core.FeedbackRecord, clean: Callable[[str], Redacted]
+) -> tuple[dict[str, str], dict[str, Mapping[str, int]]]:
+    cleaned = {field: clean(text) for field, text in texts_of(record.signal).items()}
+    return (
+        {field: one.text for field, one in cleaned.items()},
+        {field: one.counts for field, one in cleaned.items() if one.counts},
+    )
+
+
+def _counted(text: str, totals: Counter[str], clean: Callable[[str], Redacted]) -> str:
+    """The text, clean; what was taken out is added to the totals."""
+    cleaned = clean(text)
+    totals.update(cleaned.counts)
+    return cleaned.text
 
 
 def _withheld(

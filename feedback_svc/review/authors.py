@@ -1,6 +1,6 @@
 """Authors: what an operator set about them, what became of their events, and the trust that gives.
 
-Bucket `authors` holds what was set; the counts are folded from the stream. Answers at once.
+Bucket `authors` holds what was set; the counts are folded from the stream.
 """
 
 import hashlib
@@ -108,10 +108,9 @@ class AuthorDesk:
         self._once = once
 
     async def get(self, tenant: str, subject: str) -> Author:
+        # What was set is known before the events that are counted: never answer half of it.
+        await self._journal.catch_up(tenant)
         author = self._authors.find(tenant, subject)
-        if author is None:
-            await self._journal.catch_up(tenant)
-            author = self._authors.find(tenant, subject)
         if author is None:
             raise not_found(names.author_name(subject))
         return author

@@ -1,6 +1,6 @@
 """What authors do not agree on, as it is shown, and a reviewer's choice among the claims."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from feedback_svc import reviewing
@@ -26,13 +26,11 @@ class ConflictDesk:
         loop: QuorumLoop,
         journal: Journal,
         once: Once,
-        clean: Callable[[str], str],
     ) -> None:
         self._quorum = quorum
         self._loop = loop
         self._journal = journal
         self._once = once
-        self._clean = clean
 
     async def get(self, tenant: str, name: str) -> Conflict:
         await self._journal.catch_up(tenant)
@@ -104,8 +102,9 @@ class ConflictDesk:
     ) -> None:
         others = {author for other in standing.claims if other != claim for author in other.authors}
         newest = max(statement.sequence for statement in standing.statements)
-        reason = self._clean(verdict.reason)
-        resolution = Resolution(standing.id_of(claim), verdict.reviewer.subject, reason, newest)
+        resolution = Resolution(
+            standing.id_of(claim), verdict.reviewer.subject, verdict.reason, newest
+        )
         await self._quorum.resolutions.choose(subject, resolution, others - set(claim.authors))
 
     def _found(self, tenant: str, name: str) -> Conflict:

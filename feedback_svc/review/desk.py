@@ -98,7 +98,7 @@ class ReviewDesk:
             item = await self.get(tenant, verdict.name)
             if item.state is ItemState.PENDING:
                 now = datetime.now(UTC)
-                decision = core.Decision(reviewer.subject, self._clean(verdict.reason), now)
+                decision = core.Decision(reviewer.subject, verdict.reason, now)
                 item = await self._decided(item, change(item, decision))
             if not is_done(item):
                 raise items.decided_otherwise(verdict.name, item.state)

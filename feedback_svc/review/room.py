@@ -69,7 +69,7 @@ class ReviewRoom:
         quorum = Quorum(people.book, people.authors, people.resolutions, needs.policies)
         self._loop = QuorumLoop(quorum, decider, needs.stream, needs.journal)
         self.authors = AuthorDesk(people.authors, needs.journal, once)
-        self.conflicts = ConflictDesk(quorum, self._loop, needs.journal, once, needs.clean)
+        self.conflicts = ConflictDesk(quorum, self._loop, needs.journal, once)
         self.items = ReviewDesk(
             needs.journal,
             needs.stream,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from feedback_svc import core
+from feedback_svc.safety.redaction import redact
 from selm import names
 from selm.errors import Violations
 
@@ -40,11 +41,16 @@ def check_text(found: Violations, field: str, text: str, max_bytes: int = MAX_TE
         found.check(len(text.encode()) <= max_bytes, field, f"at most {max_bytes} bytes")
 
 
-def check_reason(found: Violations, field: str, text: str, *, required: bool = False) -> None:
-    """Words of a person on a decision or a wish."""
+def parse_reason(found: Violations, field: str, text: str, *, required: bool = False) -> str:
+    """Words of a person on a decision or a wish, as they may be stored.
+
+    Nothing is learned from them: they are redacted however much the deployment leaves in feedback.
+    """
     found.check(bool(text.strip()) or not required, field, "required")
     is_short = len(text) <= MAX_REASON_CHARACTERS
-    found.check(is_short, field, f"at most {MAX_REASON_CHARACTERS} characters")
+    # Checked first, so that nothing long is searched.
+    is_fit = found.check(is_short, field, f"at most {MAX_REASON_CHARACTERS} characters")
+    return redact(text).text if is_fit else ""
 
 
 def check_name(

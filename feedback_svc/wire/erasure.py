@@ -5,7 +5,7 @@ from datetime import datetime
 from feedback_svc import core
 from feedback_svc.forgetting import ForgetWish
 from feedback_svc.paging import BY_CREATE_TIME, Page
-from feedback_svc.wire.checks import check_name, check_reason, request_key
+from feedback_svc.wire.checks import check_name, parse_reason, request_key
 from feedback_svc.wire.page import parse_page
 from selm import names
 from selm.api.ops.v1 import erasure_service_pb2 as pb
@@ -20,12 +20,12 @@ def parse_forget(request: pb.ForgetUserRequest) -> tuple[ForgetWish, core.Reques
     check_name(found, names.USER, request.user, "user", required=True)
     is_one = request.user != names.EVERY_USER
     found.check(is_one, "user", "must be one user, not all of them")
-    check_reason(found, "reason", request.reason)
+    reason = parse_reason(found, "reason", request.reason)
     asked = pb.ForgetUserRequest(user=request.user, reason=request.reason)
     content = asked.SerializeToString(deterministic=True)
     key = request_key("ForgetUser", request.request_id, content, found)
     found.raise_if_any()
-    return ForgetWish(request.user, request.reason), key
+    return ForgetWish(request.user, reason), key
 
 
 def parse_list(request: pb.ListErasuresRequest, tenant: str) -> Page[bool | None, datetime]:

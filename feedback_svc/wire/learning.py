@@ -4,7 +4,7 @@ from datetime import datetime
 
 from feedback_svc import core, learning
 from feedback_svc.paging import BY_CREATE_TIME, Page
-from feedback_svc.wire.checks import check_name, check_reason, published, request_key
+from feedback_svc.wire.checks import check_name, parse_reason, published, request_key
 from feedback_svc.wire.page import parse_page
 from selm import names
 from selm.api.feedback.v1.learning_pb2 import TrainingRequest
@@ -25,7 +25,7 @@ def parse_training_request(
 ) -> tuple[learning.TrainingWish, core.RequestKey | None]:
     wish, found = request.training_request, Violations()
     check_name(found, names.ADAPTER, wish.adapter, "training_request.adapter", required=True)
-    check_reason(found, "training_request.reason", wish.reason)
+    reason = parse_reason(found, "training_request.reason", wish.reason)
     _check_priority(found, wish.priority)
     asked = TrainingRequest(
         adapter=wish.adapter,
@@ -36,7 +36,7 @@ def parse_training_request(
     content = asked.SerializeToString(deterministic=True)
     key = request_key("CreateTrainingRequest", request.request_id, content, found)
     found.raise_if_any()
-    return learning.TrainingWish(wish.adapter, wish.from_base, wish.reason, wish.priority), key
+    return learning.TrainingWish(wish.adapter, wish.from_base, reason, wish.priority), key
 
 
 def parse_list_requests(

@@ -6,7 +6,7 @@ from datetime import datetime
 from feedback_svc import core
 from feedback_svc.dead_letters import LetterFilter, LetterState, Redelivery
 from feedback_svc.paging import BY_CREATE_TIME, Page
-from feedback_svc.wire.checks import check_name, check_reason, published, request_key
+from feedback_svc.wire.checks import check_name, parse_reason, published, request_key
 from feedback_svc.wire.page import parse_page
 from selm import names, streams
 from selm.api.feedback.v1.learning_pb2 import DeadLetter
@@ -56,11 +56,11 @@ def parse_discard_letters(
 ) -> tuple[tuple[str, ...], str, core.RequestKey | None]:
     found, chosen = Violations(), list(request.names)
     _check_names(found, chosen)
-    check_reason(found, "reason", request.reason, required=True)
+    reason = parse_reason(found, "reason", request.reason, required=True)
     content = "\n".join([*chosen, request.reason]).encode()
     key = request_key("DiscardDeadLetters", request.request_id, content, found)
     found.raise_if_any()
-    return _ids(chosen), request.reason, key
+    return _ids(chosen), reason, key
 
 
 def parse_replay_events(

@@ -8,7 +8,7 @@ from feedback_svc import reviewing
 from feedback_svc.core import RequestKey
 from feedback_svc.paging import BY_CREATE_TIME, Order, Page
 from feedback_svc.signals import Correction
-from feedback_svc.wire.checks import check_name, check_reason, published, request_key
+from feedback_svc.wire.checks import check_name, parse_reason, published, request_key
 from feedback_svc.wire.create import check_correction
 from feedback_svc.wire.page import parse_page
 from selm import names
@@ -44,8 +44,7 @@ def parse_verdict(request: Any, reviewer: Principal) -> reviewing.Verdict:
     """Of Approve and RejectReviewItem."""
     found = Violations()
     is_rejection = isinstance(request, pb.RejectReviewItemRequest)
-    check_reason(found, "reason", request.reason, required=is_rejection)
-    verdict = _verdict(found, names.REVIEW_ITEM, request, reviewer)
+    verdict = _verdict(found, names.REVIEW_ITEM, request, reviewer, needs_reason=is_rejection)
     found.raise_if_any()
     return verdict
 
@@ -54,7 +53,6 @@ def parse_amendment(
     request: pb.AmendReviewItemRequest, reviewer: Principal
 ) -> tuple[reviewing.Verdict, Correction]:
     found = Violations()
-    check_reason(found, "reason", request.reason)
     check_correction(request.correction, found, "correction")
     verdict = _verdict(found, names.REVIEW_ITEM, request, reviewer)
     found.raise_if_any()
@@ -80,7 +78,6 @@ def parse_resolution(
     """The verdict, and the claim that wins."""
     found = Violations()
     found.check(bool(request.claim_id), "claim_id", "required")
-    check_reason(found, "reason", request.reason)
     verdict = _verdict(found, names.CONFLICT, request, reviewer)
     found.raise_if_any()
     return verdict, request.claim_id
@@ -129,11 +126,17 @@ def _fields_of(found: Violations, request: pb.UpdateAuthorRequest) -> set[str]:
 
 
 def _verdict(
-    found: Violations, pattern: str, request: Any, reviewer: Principal
+    found: Violations,
+    pattern: str,
+    request: Any,
+    reviewer: Principal,
+    *,
+    needs_reason: bool = False,
 ) -> reviewing.Verdict:
     check_name(found, pattern, request.name, "name", required=True)
+    reason = parse_reason(found, "reason", request.reason, required=needs_reason)
     key = _key(found, request)
-    return reviewing.Verdict(reviewer, request.name, request.reason, key)
+    return reviewing.Verdict(reviewer, request.name, reason, key)
 
 
 def _key(found: Violations, request: Any) -> RequestKey | None:

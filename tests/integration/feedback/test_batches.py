@@ -135,6 +135,26 @@ async def test_what_contradicts_itself_is_refused(client, peers):
     assert stored == {found[1], found[2]}
 
 
+async def test_what_was_recorded_before_answers_as_it_did(client, peers):
+    """Sent again beside what contradicts it; and what was refused stays refused."""
+    about, other = {"generation": await peers.generate()}, {"generation": await peers.generate()}
+    praise, blame = (
+        {**one, "thumbs": thumbs, "request_id": str(uuid.uuid4())}
+        for one, thumbs in ((about, pb.THUMBS_UP), (other, pb.THUMBS_DOWN))
+    )
+    before = [(await client.create(**one)).feedback_event.name for one in (praise, blame)]
+    correction = {**about, "correction": pb.Correction(text="Lutz")}
+    items = [
+        {**one, "request_id": one.get("request_id", str(uuid.uuid4()))}
+        for one in (correction, praise, {**other, "thumbs": pb.THUMBS_UP}, blame)
+    ]
+    reply = await batch(client, *items)
+    assert outcomes(reply)[1:] == [before[0], "FEEDBACK_CONTRADICTORY", before[1]]
+    assert outcomes(reply)[0].startswith("feedbackEvents/")
+    assert outcomes(await batch(client, *items)) == outcomes(reply)
+    assert len(await peers.recorded()) == 3
+
+
 @pytest.mark.parametrize("size", [0, 501])
 async def test_a_batch_holds_one_to_five_hundred(client, size):
     """Any other number is refused as a whole."""

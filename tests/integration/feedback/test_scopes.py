@@ -15,6 +15,7 @@ from selm.api.feedback.v1 import feedback_event_pb2, feedback_service_pb2
 from selm.api.feedback.v1.feedback_service_pb2 import CreateFeedbackEventRequest
 
 REFUSED = (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING")
+ABSENT = (grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND")
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ async def refusal(client, call) -> tuple[grpc.StatusCode, str]:
 
 
 async def test_a_user_writes_and_reads_what_is_its_own(client, peers, become):
-    """With scope `feedback.write` alone; what another wrote takes more, whoever asks how."""
+    """With scope `feedback.write` alone; what another wrote is absent for it, like what never was."""
     of_ada = await peers.generate(user="users/ada")
     become("ada", "feedback.write")
     reply = await client.correct(of_ada, "Lutz")
@@ -46,9 +47,9 @@ async def test_a_user_writes_and_reads_what_is_its_own(client, peers, become):
     assert (await client.event(event.name)).name == event.name
     assert (await client.lesson(event.lesson)).name == event.lesson
     become("bob", "feedback.write")
-    assert await refusal(client, client.event(event.name)) == REFUSED
-    assert await refusal(client, client.lesson(event.lesson)) == REFUSED
-    assert await refusal(client, anext(aiter(client.watch(event.lesson)))) == REFUSED
+    assert await refusal(client, client.event(event.name)) == ABSENT
+    assert await refusal(client, client.lesson(event.lesson)) == ABSENT
+    assert await refusal(client, anext(aiter(client.watch(event.lesson)))) == ABSENT
     assert await refusal(client, client.correct(of_ada, "Lutz")) == REFUSED
     become("bob", "feedback.read")
     assert (await client.lesson(event.lesson)).author == "ada"

@@ -78,7 +78,7 @@ def test_what_is_ones_own_can_be_read_by_who_may_write(
     """Its author and the user whose data it is; others read with a scope for all of it."""
     caller = principal(*scopes, subject=subject)
     if is_allowed:
-        access.require_read(caller, "bert", "users/ada")
+        access.require_read(caller, "feedbackEvents/one", "bert", "users/ada")
     else:
-        with pytest.raises(SelmError, match="SCOPE_MISSING"):
-            access.require_read(caller, "bert", "users/ada")
+        with pytest.raises(SelmError, match="RESOURCE_NOT_FOUND"):
+            access.require_read(caller, "feedbackEvents/one", "bert", "users/ada")

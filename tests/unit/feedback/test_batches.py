@@ -52,6 +52,22 @@ def test_what_contradicts_a_stronger_or_an_earlier_word_is_refused(said, refused
     assert {error.reason for error in found.values()} <= {"FEEDBACK_CONTRADICTORY"}
 
 
+@pytest.mark.parametrize(
+    ("said", "recorded", "refused"),
+    [
+        ((Thumbs.UP, CORRECTION), {0}, []),
+        ((Thumbs.UP, CORRECTION), {1}, [0]),
+        ((Thumbs.UP, Thumbs.DOWN), {0}, [1]),
+        ((Thumbs.UP, Thumbs.DOWN), {1}, [0]),
+        ((Thumbs.UP, Thumbs.DOWN), {0, 1}, []),
+        ((Thumbs.UP, CORRECTION, GOOD), {0}, [2]),
+    ],
+)
+def test_what_was_recorded_before_is_never_refused_and_stands(said, recorded, refused):
+    """So a batch that is sent again refuses the same ones; a correction stands beside all."""
+    assert sorted(contradictions(items(*said), recorded)) == refused
+
+
 def test_the_refusal_says_which_signals_disagree():
     """In the words of the contract's sample."""
     [error] = contradictions(items(Thumbs.UP, CORRECTION)).values()
