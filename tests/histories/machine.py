@@ -33,8 +33,9 @@ SPELLINGS = (str, str.lower, lambda text: f"  {text}  ", lambda text: text.rstri
 
 users = st.sampled_from(USERS)
 question_numbers = st.integers(0, len(QUESTIONS) - 1)
-# So many writes pass between two kills, of memory_svc and of Milvus Lite in turn.
-_WRITES_PER_KILL = 15
+# After so many histories the next write meets a kill, of memory_svc and of Milvus Lite in turn.
+# Not after so many writes: how many there are depends on what is drawn.
+_HISTORIES_PER_KILL = 5
 
 
 class Histories(RuleBasedStateMachine):
@@ -49,6 +50,7 @@ class Histories(RuleBasedStateMachine):
         self.model = Model()
         self.moments: list[float] = []
         self.count = 0
+        self.kills["histories"] = self.kills.get("histories", 0) + 1
         self.run_(self._open())
 
     def teardown(self) -> None:
@@ -128,10 +130,11 @@ class Histories(RuleBasedStateMachine):
 
     async def _dying(self, call: Coroutine[Any, Any, Any]) -> Any:
         """The answer of a call during which memory_svc or the store may be killed."""
-        self.kills["writes"] = writes = self.kills.get("writes", 0) + 1
-        if writes % _WRITES_PER_KILL:
+        self.kills["writes"] = self.kills.get("writes", 0) + 1
+        num_kills = self.kills.get("memory", 0) + self.kills.get("milvus", 0)
+        if num_kills >= self.kills["histories"] // _HISTORIES_PER_KILL:
             return await call
-        victim = ("memory", "milvus")[writes // _WRITES_PER_KILL % 2]
+        victim = ("memory", "milvus")[num_kills % 2]
         running = asyncio.ensure_future(call)
         await asyncio.sleep(random.Random(self.count).uniform(0, 0.03))
         self.kills[victim] = self.kills.get(victim, 0) + 1

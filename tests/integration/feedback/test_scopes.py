@@ -38,7 +38,7 @@ async def refusal(client, call) -> tuple[grpc.StatusCode, str]:
 
 
 async def test_a_user_writes_and_reads_what_is_its_own(client, peers, become):
-    """With scope `feedback.write` alone; what another wrote is absent for it, like what never was."""
+    """With scope `feedback.write` alone; what another wrote is absent for it."""
     of_ada = await peers.generate(user="users/ada")
     become("ada", "feedback.write")
     reply = await client.correct(of_ada, "Lutz")

@@ -16,5 +16,5 @@ def test_no_superseded_deleted_or_expired_value_is_ever_seen(tmp_path: Path) -> 
     kills = run_histories(tmp_path, NUM_HISTORIES, num_steps=NUM_STEPS)
     print(f"kills: {kills}")
 
-    assert kills["memory"] >= 1
-    assert kills["milvus"] >= 1
+    assert kills.get("memory", 0) >= 1
+    assert kills.get("milvus", 0) >= 1
