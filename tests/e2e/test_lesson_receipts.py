@@ -50,6 +50,13 @@ class Engineer:
             text = text[end:]
         return frames
 
+    def wait_for(self, lesson: str, state: str) -> None:
+        """Until the lesson has taken the state."""
+        deadline = time.monotonic() + AWAY_LIMIT_S
+        while state not in states_of(self.call(LESSONS, "GetLesson", name=lesson)["lesson"]):
+            assert time.monotonic() < deadline, f"{lesson} was never {state}"
+            time.sleep(0.2)
+
     def correct(self, question: str, answer: str) -> str:
         """Asks, corrects the answer, and names the lesson it became."""
         chat = {"messages": [{"role": "ROLE_USER", "text": question}]}
@@ -99,6 +106,8 @@ def test_a_correction_is_followed_from_received_to_retired_although_every_servic
     early = ["memory", "feedback"]
     for service in early:
         stack.kill(service)
+    # A memory that comes later than the training is noted, but no step: see selm/lesson_fold.py.
+    engineer.wait_for(lesson, "REMEMBERED")
     engineer.call(
         LEARNING,
         "CreateTrainingRequest",
